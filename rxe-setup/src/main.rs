@@ -1,0 +1,2 @@
+//! rapidswap-rxe-setup.
+fn main() {}

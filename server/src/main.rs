@@ -1,0 +1,2 @@
+//! remoteswap-server.
+fn main() {}

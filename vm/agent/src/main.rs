@@ -1,0 +1,2 @@
+//! rapidswap-agent.
+fn main() {}
