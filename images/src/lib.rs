@@ -1,1 +1,139 @@
-//! rapidswap-images.
+//! The guests' root file system: a declared list of Debian packages made into
+//! one ext4 image, without root where the host allows that, and cached by
+//! everything that goes into it.
+//!
+//! ```text
+//! packages.txt -> mmdebstrap -> root.tar -> mke2fs -d -> root.ext4
+//! ```
+//!
+//! The tar file in the middle carries owners and modes from mmdebstrap's user
+//! namespace to an ordinary user's mke2fs, which sees them through fakeroot.
+
+#![forbid(unsafe_code)]
+
+mod apt;
+mod bootstrap;
+mod cache;
+mod error;
+mod ext4;
+mod packages;
+mod progress;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rapidswap_progress::Reporter;
+
+use bootstrap::Bootstrap;
+use cache::Cache;
+pub use error::Error;
+
+/// What this library returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The release whose packages are in the image.
+const SUITE: &str = "trixie";
+
+/// Part of the image's key: raised whenever the same list would give another
+/// image than before.
+const BUILDER_VERSION: &str = "1";
+
+/// A finished image of the guests' root file system.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// The ext4 image. Shared by every cluster: never to be written to.
+    pub root: PathBuf,
+    /// Whether it was there already.
+    pub cached: bool,
+    /// How long it took to have it.
+    pub seconds: f64,
+}
+
+/// Makes sure that the image of `images/packages.txt` exists in the cache.
+pub fn ensure(reporter: &Reporter) -> Result<Image> {
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("packages.txt");
+    let packages = packages::read(&list)?;
+    ensure_in(&Cache::open_default()?, &packages, reporter)
+}
+
+fn ensure_in(cache: &Cache, packages: &[String], reporter: &Reporter) -> Result<Image> {
+    let started = Instant::now();
+    let image = |root, cached| Image {
+        root,
+        cached,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    let root = cache.image(&key(packages));
+    if root.exists() {
+        return Ok(image(root, true));
+    }
+    let _lock = cache.lock(reporter)?;
+    // Whoever held the lock may have built it.
+    if root.exists() {
+        return Ok(image(root, true));
+    }
+    cache.clear_unfinished();
+    let temporary = bootstrap::temporary_directory();
+    cache::require_space(&temporary, bootstrap::SPACE)?;
+    cache::require_space(cache.directory(), ext4::SPACE)?;
+
+    let step = reporter.step("guest image", Duration::from_secs(60));
+    let build = cache.begin()?;
+    let tar = build.path().join("root.tar");
+    let mut progress = progress::Progress::default();
+    Bootstrap {
+        suite: SUITE,
+        packages,
+        sources: apt::sources(SUITE)?,
+        settings: apt::settings()?,
+        keyring: apt::keyring()?,
+        temporary: &temporary,
+    }
+    .run(&tar, &cache.log(), |line| {
+        if let Some(stage) = progress.line(line) {
+            step.message(stage);
+        }
+        step.fraction(progress.fraction() * 0.95);
+    })?;
+    step.message("packing the file system");
+    ext4::pack(&tar, build.path(), ext4::Owners::of_this_process())?;
+    cache.finish(build, &root)?;
+    step.done("built");
+    Ok(image(root, false))
+}
+
+fn key(packages: &[String]) -> String {
+    let excluded: Vec<&str> = bootstrap::EXCLUDED.to_vec();
+    cache::key(&[
+        &[BUILDER_VERSION, SUITE, std::env::consts::ARCH],
+        &excluded,
+        &packages.iter().map(String::as_str).collect::<Vec<_>>(),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_package_is_part_of_the_key() {
+        let one = key(&["redis-server".into()]);
+        let two = key(&["redis-server".into(), "time".into()]);
+        assert_ne!(one, two);
+        assert_eq!(one, key(&["redis-server".into()]));
+    }
+
+    #[test]
+    fn the_declared_list_is_valid() {
+        let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("packages.txt");
+        let packages = packages::read(&list).expect("valid list");
+        for wanted in [
+            "rdma-core",
+            "ibverbs-providers",
+            "stress-ng",
+            "redis-server",
+        ] {
+            assert!(packages.iter().any(|name| name == wanted), "{wanted}");
+        }
+    }
+}
