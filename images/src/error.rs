@@ -73,21 +73,21 @@ pub enum Error {
     )]
     NoHome,
     /// A file could not be used.
-    #[error("cannot {verb} {path}: {source}", path = path.display())]
+    #[error("cannot {verb} {path}: {cause}", path = path.display())]
     File {
         /// What was tried.
         verb: &'static str,
         /// On which file.
         path: PathBuf,
         /// Why it failed.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
 impl Error {
     pub(crate) fn file(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         let path = path.to_owned();
-        move |source| Error::File { verb, path, source }
+        move |cause| Error::File { verb, path, cause }
     }
 
     /// Why `program` of `package` could not even be started.
@@ -95,12 +95,12 @@ impl Error {
         program: &'static str,
         package: &'static str,
     ) -> impl FnOnce(io::Error) -> Error {
-        move |source| match source.kind() {
+        move |cause| match cause.kind() {
             io::ErrorKind::NotFound => Error::Missing { program, package },
             _ => Error::File {
                 verb: "run",
                 path: program.into(),
-                source,
+                cause,
             },
         }
     }

@@ -1,7 +1,8 @@
 //! Builds the guests' root file system by itself, for people who want to look
 //! at it; everything else goes through the library.
 
-use anyhow::Context;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use rapidswap_progress::Reporter;
 
@@ -19,12 +20,17 @@ enum Command {
     Build,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Build => {
-            let image = rapidswap_images::ensure(&Reporter::auto()).context("no guest image")?;
-            println!("{}", image.root.display());
-        }
+        Command::Build => match rapidswap_images::ensure(&Reporter::auto()) {
+            Ok(image) => {
+                println!("{}", image.root.display());
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        },
     }
-    Ok(())
 }
