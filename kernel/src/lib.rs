@@ -1,1 +1,97 @@
-//! rapidswap-kernel.
+//! The kernel that Rapidswap runs on: source, patch series, configuration and
+//! build, cached by the content of all that goes in.
+//!
+//! The cache is shared by all checkouts of a user. In it lie the source tree
+//! as a git repository, one `O=` directory for each variant, and the finished
+//! kernels by hash; `kernel/README.md` describes the whole.
+
+#![forbid(unsafe_code)]
+
+mod builder;
+mod cache;
+mod checkpatch;
+mod config;
+mod definition;
+mod digest;
+mod error;
+mod external;
+mod guarded;
+mod make;
+mod series;
+mod source;
+mod toolchain;
+
+use std::path::{Path, PathBuf};
+
+use builder::Builder;
+pub use error::{Error, Result};
+use rapidswap_progress::Reporter;
+
+/// Which kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// The one that clusters run by default.
+    Release,
+    /// The same with lock, sleep and memory-management checks.
+    Debug,
+}
+
+impl Variant {
+    /// Its name on command lines and in the cache.
+    pub fn name(self) -> &'static str {
+        match self {
+            Variant::Release => "release",
+            Variant::Debug => "debug",
+        }
+    }
+}
+
+/// A finished kernel.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// The uncompressed kernel, which boots by PVH.
+    pub vmlinux: PathBuf,
+    /// Directory of the in-tree modules, all `*.ko` side by side.
+    pub modules: PathBuf,
+    /// The configuration it was built with.
+    pub config: PathBuf,
+    /// What `uname -r` says.
+    pub release: String,
+    /// The `O=` directory of its variant.
+    pub build: PathBuf,
+    /// Hash of all that went in.
+    pub hash: String,
+    /// Whether it was there already.
+    pub cached: bool,
+    /// How long it took to have it.
+    pub seconds: f64,
+}
+
+/// The kernel of this checkout, built now if the cache does not have it.
+pub fn ensure(variant: Variant, reporter: &Reporter) -> Result<Kernel> {
+    Builder::open_default()?.ensure(variant, reporter)
+}
+
+/// The module `remoteswap.ko` of this checkout for `kernel`, built now if the
+/// cache does not have it.
+pub fn module(kernel: &Kernel, variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../module");
+    Builder::open_default()?.module(kernel, variant, &folder, reporter)
+}
+
+/// Configures without building, and checks that every requested symbol
+/// survived; returns the configuration.
+pub fn config(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
+    Builder::open_default()?.config(variant, reporter)
+}
+
+/// Runs `checkpatch.pl --strict` over the series, with its remarks to
+/// `reporter`; returns how many patches are clean.
+pub fn checkpatch(reporter: &Reporter) -> Result<usize> {
+    Builder::open_default()?.checkpatch(reporter)
+}
+
+/// Hash under which the kernel of this checkout is cached.
+pub fn hash(variant: Variant) -> Result<String> {
+    Builder::open_default()?.hash(variant)
+}

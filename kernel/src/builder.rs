@@ -1,0 +1,289 @@
+//! From a checkout's definition to a finished kernel in the cache.
+
+use rapidswap_progress::Reporter;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::cache::{Cache, Lock, create_dir, finish, require_space, unfinished};
+use crate::config::{Symbols, lost};
+use crate::definition::{Definition, Text};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::guarded::Guarded;
+use crate::make::{Job, Make};
+use crate::series::Tree;
+use crate::source;
+use crate::toolchain::Toolchain;
+use crate::{Kernel, Variant};
+
+/// Part of every hash: changes whenever this crate builds differently from
+/// the same inputs.
+const RECIPE: &str = "1";
+
+/// Name of the file in an `O=` directory that says what it was built from.
+const STAMP: &str = "rapidswap.json";
+
+/// What an `O=` directory holds, written after a build that succeeded and
+/// removed before anything in there changes.
+#[derive(Serialize, Deserialize, PartialEq, Eq, Debug)]
+struct Stamp {
+    hash: String,
+    /// What was checked out; the tree is shared by all variants.
+    commit: String,
+}
+
+/// One checkout's builder.
+pub(crate) struct Builder {
+    pub(crate) definition: Definition,
+    pub(crate) cache: Cache,
+    pub(crate) toolchain: Toolchain,
+}
+
+impl Builder {
+    /// The builder of this checkout, on this user's cache.
+    pub(crate) fn open_default() -> Result<Builder> {
+        let definition = Definition::read(Path::new(env!("CARGO_MANIFEST_DIR")))?;
+        let cache = Cache::open_default()?;
+        let toolchain = Toolchain::probe(&definition.sources.tools, &cache.tools())?;
+        Ok(Builder {
+            definition,
+            cache,
+            toolchain,
+        })
+    }
+
+    /// Hash of everything that goes into a kernel.
+    pub(crate) fn hash(&self, variant: Variant) -> Result<String> {
+        let mut digest = Digest::new();
+        digest.part("recipe", RECIPE);
+        digest.part("variant", variant.name());
+        let source = source::identity(&self.definition.sources, &self.cache)?;
+        digest.part("source", source);
+        for patch in &self.definition.series {
+            digest.part("patch", &patch.content);
+        }
+        for fragment in self.definition.fragments(variant)? {
+            digest.part("fragment", &fragment.content);
+        }
+        for (tool, version) in &self.toolchain.identity {
+            digest.part(tool, version);
+        }
+        Ok(digest.finish())
+    }
+
+    /// The kernel, built now if it is not in the cache.
+    pub(crate) fn ensure(&self, variant: Variant, reporter: &Reporter) -> Result<Kernel> {
+        let started = Instant::now();
+        let hash = self.hash(variant)?;
+        if let Some(kernel) = self.finished(variant, &hash, started) {
+            return Ok(kernel);
+        }
+        let lock = self.cache.lock(reporter)?;
+        // Another build may have made it while this one waited.
+        if let Some(kernel) = self.finished(variant, &hash, started) {
+            return Ok(kernel);
+        }
+        self.build(variant, &hash, &lock, reporter)?;
+        self.finished(variant, &hash, started)
+            .map(|kernel| Kernel {
+                cached: false,
+                ..kernel
+            })
+            .ok_or_else(|| Error::NoSource("the finished kernel has vanished".to_owned()))
+    }
+
+    fn finished(&self, variant: Variant, hash: &str, started: Instant) -> Option<Kernel> {
+        let out = self.cache.out().join(hash);
+        let release = fs::read_to_string(out.join("release")).ok()?;
+        Some(Kernel {
+            vmlinux: out.join("vmlinux"),
+            modules: out.join("modules"),
+            config: out.join("config"),
+            release: release.trim().to_owned(),
+            build: self.cache.build(variant),
+            hash: hash.to_owned(),
+            cached: true,
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Makes sure that the `O=` directory is that of the given kernel.
+    pub(crate) fn ensure_build_dir(
+        &self,
+        variant: Variant,
+        hash: &str,
+        lock: &Lock,
+        reporter: &Reporter,
+    ) -> Result<()> {
+        let stamp = fs::read(self.cache.build(variant).join(STAMP)).ok();
+        let stamp = stamp.and_then(|bytes| serde_json::from_slice::<Stamp>(&bytes).ok());
+        let head = Tree(&self.cache.linux()).resolve("HEAD").ok();
+        if let (Some(stamp), Some(head)) = (stamp, head) {
+            if stamp.hash == hash && stamp.commit == head {
+                return Ok(());
+            }
+        }
+        reporter.note("the kernel's build directory is of another kernel; building it again");
+        self.build(variant, hash, lock, reporter)
+    }
+
+    fn build(&self, variant: Variant, hash: &str, lock: &Lock, reporter: &Reporter) -> Result<()> {
+        let commit = self.prepare(variant, lock, reporter)?;
+        let build = self.cache.build(variant);
+        let stamp = build.join(STAMP);
+        self.configure(variant, lock)?;
+        let whole = !build.join("vmlinux").exists();
+        let (what, expect) = variant.expectation(whole);
+        let make = self.make(&build);
+        let job = Job {
+            what,
+            command: make.parallel().args(["vmlinux", "modules"]),
+            dir: &build,
+            log: self.cache.log(variant),
+            expect,
+            steps: whole.then(|| self.cache.log(variant).with_extension("steps")),
+        };
+        job.run(lock, reporter)?;
+        self.collect(&build, hash, lock)?;
+        let content = Stamp {
+            hash: hash.to_owned(),
+            commit,
+        };
+        let json = serde_json::to_vec(&content).expect("two strings are valid JSON");
+        fs::write(&stamp, json).map_err(Error::file("write", &stamp))
+    }
+
+    /// Source, series and an `O=` directory, and nothing yet built in it.
+    /// Returns the commit that is checked out.
+    fn prepare(&self, variant: Variant, lock: &Lock, reporter: &Reporter) -> Result<String> {
+        self.toolchain.check_headers()?;
+        let linux = self.patched_source(lock, reporter)?;
+        let build = self.cache.build(variant);
+        create_dir(&build)?;
+        if !build.join("vmlinux").exists() {
+            require_space(&build, variant.build_bytes())?;
+        }
+        let stamp = build.join(STAMP);
+        if stamp.exists() {
+            fs::remove_file(&stamp).map_err(Error::file("remove", &stamp))?;
+        }
+        Ok(linux)
+    }
+
+    /// Makes sure that the source tree is there with the series applied;
+    /// returns the commit that is checked out.
+    pub(crate) fn patched_source(&self, lock: &Lock, reporter: &Reporter) -> Result<String> {
+        let unpacked = source::ensure(&self.definition.sources, &self.cache, lock, reporter)?;
+        if unpacked.fresh {
+            for variant in [Variant::Release, Variant::Debug] {
+                let build = self.cache.build(variant);
+                if build.exists() {
+                    fs::remove_dir_all(&build).map_err(Error::file("remove", &build))?;
+                }
+            }
+        }
+        let linux = self.cache.linux();
+        let tree = Tree(&linux);
+        let commit = tree.commit(&self.definition.series, &unpacked.version)?;
+        tree.check_out(&commit, lock)?;
+        Ok(commit)
+    }
+
+    /// Configures without building; returns the configuration.
+    pub(crate) fn config(&self, variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
+        let lock = self.cache.lock(reporter)?;
+        self.prepare(variant, &lock, reporter)?;
+        self.configure(variant, &lock)?;
+        Ok(self.cache.build(variant).join(".config"))
+    }
+
+    /// Puts the configuration in place; it is left alone when it already is
+    /// what it should be, because make rebuilds what is older than it.
+    fn configure(&self, variant: Variant, lock: &Lock) -> Result<()> {
+        let build = self.cache.build(variant);
+        let fragments = self.definition.fragments(variant)?;
+        let next = build.join(".config.next");
+        self.merge(&build, &next, &fragments, lock)?;
+        let wanted = fs::read_to_string(&next).map_err(Error::file("read", &next))?;
+        let lost = lost(&fragments, &Symbols::parse(&wanted));
+        if !lost.is_empty() {
+            return Err(Error::Config(lost));
+        }
+        let place = build.join(".config");
+        if fs::read_to_string(&place).is_ok_and(|present| present == wanted) {
+            return fs::remove_file(&next).map_err(Error::file("remove", &next));
+        }
+        fs::rename(&next, &place).map_err(Error::file("rename", &next))
+    }
+
+    fn merge(&self, build: &Path, next: &Path, fragments: &[Text], lock: &Lock) -> Result<()> {
+        let make = self.make(build);
+        // Kconfig writes to the file that this names instead of `.config`.
+        let target = |target: &str| make.command().env("KCONFIG_CONFIG", next).arg(target);
+        target("tinyconfig").run("starting the configuration", build, lock)?;
+        Guarded::new("sh")
+            .arg(self.cache.linux().join("scripts/kconfig/merge_config.sh"))
+            .args(["-m", "-Q"])
+            .arg(next)
+            .args(fragments.iter().map(|fragment| &fragment.path))
+            .env("KCONFIG_CONFIG", next)
+            .run("merging the configuration", build, lock)?;
+        target("olddefconfig").run("completing the configuration", build, lock)
+    }
+
+    /// Copies what a cluster needs out of the `O=` directory.
+    fn collect(&self, build: &Path, hash: &str, lock: &Lock) -> Result<()> {
+        let out = self.cache.out();
+        let dir = unfinished(&out, lock)?;
+        let copy = |from: &Path, to: PathBuf| {
+            fs::copy(from, &to)
+                .map(drop)
+                .map_err(Error::file("copy", from))
+        };
+        copy(&build.join("vmlinux"), dir.path().join("vmlinux"))?;
+        copy(&build.join(".config"), dir.path().join("config"))?;
+        let modules = dir.path().join("modules");
+        create_dir(&modules)?;
+        let order = build.join("modules.order");
+        let order = fs::read_to_string(&order).map_err(Error::file("read", &order))?;
+        for object in order.lines() {
+            let module = build.join(object).with_extension("ko");
+            let name = module.file_name().unwrap_or_default();
+            copy(&module, modules.join(name))?;
+        }
+        let release = build.join("include/config/kernel.release");
+        copy(&release, dir.path().join("release"))?;
+        finish(dir, &out.join(hash))
+    }
+
+    pub(crate) fn make<'a>(&'a self, build: &'a Path) -> Make<'a> {
+        Make {
+            toolchain: &self.toolchain,
+            linux: self.cache.linux(),
+            build,
+        }
+    }
+}
+
+impl Variant {
+    /// Name and likely time of a build, from scratch or of what changed.
+    fn expectation(self, whole: bool) -> (&'static str, Duration) {
+        let (what, minutes) = match (self, whole) {
+            (Variant::Release, true) => ("kernel build", 20),
+            (Variant::Release, false) => ("kernel build of what changed", 3),
+            (Variant::Debug, true) => ("debug kernel build", 25),
+            (Variant::Debug, false) => ("debug kernel build of what changed", 4),
+        };
+        (what, Duration::from_secs(minutes * 60))
+    }
+
+    /// What an `O=` directory takes, with the finished kernel.
+    fn build_bytes(self) -> u64 {
+        match self {
+            Variant::Release => 3 << 29,
+            Variant::Debug => 2 << 30,
+        }
+    }
+}

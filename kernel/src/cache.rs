@@ -1,0 +1,231 @@
+//! Where things lie on disk, who may change them, and whether they fit.
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statvfs::statvfs;
+use rapidswap_progress::Reporter;
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+use crate::Variant;
+use crate::error::{Error, Result};
+
+/// Prefix of directories that are still being filled.
+const UNFINISHED: &str = ".unfinished-";
+
+/// The cache directory that all checkouts of one user share.
+#[derive(Clone, Debug)]
+pub(crate) struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// `$XDG_CACHE_HOME/rapidswap`, by default `~/.cache/rapidswap`.
+    pub(crate) fn open_default() -> Result<Cache> {
+        let absolute = |name| {
+            env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        let root = absolute("XDG_CACHE_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+            .ok_or(Error::NoCache)?;
+        Ok(Cache::at(root.join("rapidswap")))
+    }
+
+    pub(crate) fn at(root: PathBuf) -> Cache {
+        Cache { root }
+    }
+
+    /// Programs that `./just` installed.
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.root.join("tools/bin")
+    }
+
+    pub(crate) fn kernel(&self) -> PathBuf {
+        self.root.join("kernel")
+    }
+
+    /// The source tree, a git repository.
+    pub(crate) fn linux(&self) -> PathBuf {
+        self.kernel().join("linux")
+    }
+
+    pub(crate) fn tarballs(&self) -> PathBuf {
+        self.kernel().join("tarballs")
+    }
+
+    /// Finished kernels by hash.
+    pub(crate) fn out(&self) -> PathBuf {
+        self.kernel().join("out")
+    }
+
+    /// The `O=` directory.
+    pub(crate) fn build(&self, variant: Variant) -> PathBuf {
+        self.kernel().join("build").join(variant.name())
+    }
+
+    pub(crate) fn log(&self, variant: Variant) -> PathBuf {
+        self.kernel()
+            .join("build")
+            .join(format!("{}.log", variant.name()))
+    }
+
+    /// Finished out-of-tree modules by hash.
+    pub(crate) fn modules(&self) -> PathBuf {
+        self.root.join("module")
+    }
+
+    /// Waits until no other build changes this cache.
+    pub(crate) fn lock(&self, reporter: &Reporter) -> Result<Lock> {
+        create_dir(&self.kernel())?;
+        let path = self.kernel().join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(Error::file("open", &path))?;
+        let fail = |errno: Errno| Error::file("lock", &path)(errno.into());
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Lock(lock)),
+            Err((file, Errno::EWOULDBLOCK)) => {
+                reporter.note("waiting for another build of the kernel to end");
+                Flock::lock(file, FlockArg::LockExclusive)
+                    .map(Lock)
+                    .map_err(|(_, errno)| fail(errno))
+            }
+            Err((_, errno)) => Err(fail(errno)),
+        }
+    }
+}
+
+/// Proof that nobody else changes the cache.
+#[derive(Debug)]
+pub(crate) struct Lock(Flock<File>);
+
+impl Lock {
+    /// A second handle on the same lock, to be given to a child: when this
+    /// process is killed, the lock stays until that child is gone too.
+    pub(crate) fn share(&self) -> Result<File> {
+        self.0.try_clone().map_err(Error::file("share", "the lock"))
+    }
+}
+
+/// A directory to be filled and then renamed into place; removed otherwise.
+pub(crate) fn unfinished(parent: &Path, _lock: &Lock) -> Result<TempDir> {
+    create_dir(parent)?;
+    // What an earlier build left that was killed; the lock says that none of
+    // it is in use.
+    for entry in fs::read_dir(parent).map_err(Error::file("read", parent))? {
+        let entry = entry.map_err(Error::file("read", parent))?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            fs::remove_dir_all(entry.path()).map_err(Error::file("remove", entry.path()))?;
+        }
+    }
+    tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempdir_in(parent)
+        .map_err(Error::file("create a directory in", parent))
+}
+
+/// Renames a filled directory into place. What was there goes out of the way
+/// by a rename too, so that a kill leaves the old one, the new one or none.
+pub(crate) fn finish(dir: TempDir, place: &Path) -> Result<()> {
+    let dir = dir.keep();
+    let old = dir.with_extension("old");
+    let replaced = place.exists();
+    if replaced {
+        fs::rename(place, &old).map_err(Error::file("move away", place))?;
+    }
+    fs::rename(&dir, place).map_err(Error::file("rename into", place))?;
+    if replaced {
+        fs::remove_dir_all(&old).map_err(Error::file("remove", &old))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn create_dir(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(Error::file("create", path))
+}
+
+/// Refuses to start what would fill the disk.
+pub(crate) fn require_space(path: &Path, needs: u64) -> Result<()> {
+    let stat = statvfs(path).map_err(|errno| Error::file("examine", path)(errno.into()))?;
+    let free = stat.blocks_available() * stat.fragment_size();
+    check_space(path, needs, free)
+}
+
+fn check_space(path: &Path, needs: u64, free: u64) -> Result<()> {
+    if free >= needs {
+        return Ok(());
+    }
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    Err(Error::Space {
+        path: path.to_owned(),
+        needs_gib: gib(needs),
+        free_gib: gib(free),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn a_full_disk_is_one_clear_line() {
+        let error = check_space(Path::new("/cache"), 6 << 30, 1 << 29).expect_err("too full");
+        assert_eq!(
+            error.to_string(),
+            "not enough disk space in /cache: 6.0 GiB needed, 0.5 GiB free; \
+             free some or point XDG_CACHE_HOME at a larger disk"
+        );
+        check_space(Path::new("/cache"), 5, 5).expect("it just fits");
+    }
+
+    #[test]
+    fn the_second_builder_waits_for_the_first() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let cache = Cache::at(dir.path().to_owned());
+        let first = cache.lock(&Reporter::silent()).expect("lock");
+        let (sender, receiver) = mpsc::channel();
+        let waiter = thread::spawn({
+            let cache = cache.clone();
+            move || {
+                let lock = cache.lock(&Reporter::silent());
+                sender.send(()).expect("main waits");
+                lock
+            }
+        });
+        let early = receiver.recv_timeout(Duration::from_millis(100));
+        assert_eq!(early, Err(mpsc::RecvTimeoutError::Timeout));
+        drop(first);
+        waiter.join().expect("no panic").expect("lock");
+    }
+
+    #[test]
+    fn leftovers_of_killed_builds_are_removed() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let cache = Cache::at(dir.path().to_owned());
+        let lock = cache.lock(&Reporter::silent()).expect("lock");
+        let killed = unfinished(&cache.out(), &lock).expect("create").keep();
+        fs::write(killed.join("vmlinux"), "half").expect("write");
+        fs::create_dir(cache.out().join("finished")).expect("create");
+
+        let next = unfinished(&cache.out(), &lock).expect("create");
+        assert!(!killed.exists());
+        assert!(cache.out().join("finished").exists());
+        fs::write(next.path().join("vmlinux"), "whole").expect("write");
+        let place = cache.out().join("finished");
+        finish(next, &place).expect("rename");
+        assert_eq!(
+            fs::read_to_string(place.join("vmlinux")).expect("read"),
+            "whole"
+        );
+    }
+}
