@@ -11,6 +11,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod session;
+pub mod size;
 pub mod slots;
 pub mod wire;
 
