@@ -1,0 +1,56 @@
+//! Tables for people: a name and what was found, aligned.
+
+use std::fmt;
+
+/// Rows in the order in which they were added.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    rows: Vec<(String, String)>,
+}
+
+impl Table {
+    /// Adds a row.
+    pub fn row(&mut self, name: &str, value: impl fmt::Display) {
+        self.rows.push((name.to_owned(), value.to_string()));
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.rows.iter().map(|(name, _)| name.chars().count());
+        let width = width.max().unwrap_or(0);
+        for (name, value) in &self.rows {
+            writeln!(f, "  {name:<width$}  {value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A number of bytes in the unit people would use.
+pub fn bytes(count: u64) -> String {
+    match count {
+        0..1024 => format!("{count} B"),
+        1024..1_048_576 => format!("{:.1} KiB", count as f64 / 1024.0),
+        _ => format!("{:.1} MiB", count as f64 / 1_048_576.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_aligned() {
+        let mut table = Table::default();
+        table.row("a", 1);
+        table.row("long name", "x");
+        assert_eq!(table.to_string(), "  a          1\n  long name  x\n");
+    }
+
+    #[test]
+    fn units_change_with_size() {
+        assert_eq!(bytes(10), "10 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(64 << 20), "64.0 MiB");
+    }
+}

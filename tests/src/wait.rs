@@ -1,0 +1,48 @@
+//! Waiting for conditions instead of sleeping.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+const POLL: Duration = Duration::from_millis(100);
+
+/// Polls until `condition` holds and returns what it found; says `what` was
+/// waited for when `limit` has passed.
+pub fn wait_until<T>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = condition()? {
+            return Ok(found);
+        }
+        if start.elapsed() > limit {
+            bail!("waited {:.0} s for {what} in vain", limit.as_secs_f64());
+        }
+        thread::sleep(POLL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_that_comes_true_ends_the_wait() {
+        let mut left = 3;
+        let found = wait_until("a countdown", Duration::from_secs(60), || {
+            left -= 1;
+            Ok((left == 0).then_some("there"))
+        });
+        assert_eq!(found.expect("in time"), "there");
+    }
+
+    #[test]
+    fn one_that_does_not_is_named() {
+        let error = wait_until("rain", Duration::ZERO, || Ok(None::<()>)).expect_err("too late");
+        assert_eq!(error.to_string(), "waited 0 s for rain in vain");
+    }
+}
