@@ -16,8 +16,16 @@ use crate::{Kernel, Variant};
 const MODULE: &str = "remoteswap.ko";
 
 /// Endings of what a build by hand may have left between the sources.
-const PRODUCTS: [&str; 8] = [
-    ".o", ".ko", ".mod", ".mod.c", ".cmd", ".a", ".symvers", ".order",
+const PRODUCTS: [&str; 9] = [
+    ".o",
+    ".ko",
+    ".mod",
+    ".mod.c",
+    ".cmd",
+    ".a",
+    ".symvers",
+    ".order",
+    "_generated.rs",
 ];
 
 /// The sources below a folder, by relative path, in a fixed order.
@@ -57,11 +65,10 @@ fn collect(root: &Path, below: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) -> Re
         let entry = entry.map_err(Error::file("read", &folder))?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = below.join(&name);
-        let kind = entry.file_type().map_err(Error::file("examine", &path))?;
         if name.starts_with('.') || name == "target" {
             continue;
         }
-        if kind.is_dir() {
+        if root.join(&path).is_dir() {
             collect(root, &path, files)?;
         } else if !PRODUCTS.iter().any(|ending| name.ends_with(ending)) {
             let content = fs::read(root.join(&path)).map_err(Error::file("read", &path))?;

@@ -261,6 +261,51 @@ mod tests {
         watch.join().expect("no panic");
     }
 
+    /// Not a test by itself: the process that the next one kills.
+    #[test]
+    fn victim() {
+        if std::env::var_os("RAPIDSWAP_VICTIM").is_none() {
+            return;
+        }
+        let dir = std::env::current_dir().expect("has one");
+        let cache = Cache::at(dir.join("cache"));
+        let lock = cache.lock(&Reporter::silent()).expect("lock");
+        let script = "sh -c 'exec 9>alive; sleep 600 & wait' & wait";
+        let status = Guarded::new("sh")
+            .args(["-c", script])
+            .lines(&dir, &lock, |_| Ok(()));
+        panic!("it was to be killed before: {status:?}");
+    }
+
+    #[test]
+    fn a_killed_builder_takes_its_commands_along_and_then_frees_the_lock() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let fifo = dir.path().join("alive");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("fifo");
+        let mut victim = Command::new(std::env::current_exe().expect("has one"))
+            .args(["--exact", "guarded::tests::victim", "--nocapture"])
+            .env("RAPIDSWAP_VICTIM", "1")
+            .current_dir(dir.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("spawn");
+        // Opens when the grandchild has it open too, reads its end.
+        let mut alive = fs::File::open(&fifo).expect("open");
+        victim.kill().expect("kill");
+        victim.wait().expect("wait");
+        let (sender, ended) = mpsc::channel();
+        let watch = thread::spawn(move || {
+            let read = std::io::Read::read(&mut alive, &mut [0]);
+            sender.send(read).expect("main waits");
+        });
+        let wait = std::time::Duration::from_secs(20);
+        let read = ended.recv_timeout(wait).expect("the group has ended");
+        assert_eq!(read.expect("read"), 0);
+        watch.join().expect("no panic");
+        let cache = Cache::at(dir.path().join("cache"));
+        cache.lock(&Reporter::silent()).expect("lock");
+    }
+
     #[test]
     fn the_compilers_error_is_quoted_not_makes() {
         let output: Vec<String> = [

@@ -17,6 +17,8 @@ mod error;
 mod external;
 mod guarded;
 mod make;
+#[cfg(test)]
+mod pipeline_tests;
 mod series;
 mod source;
 mod toolchain;

@@ -1,0 +1,336 @@
+//! The whole way from a tarball to a module, by the real tar, git and make,
+//! on a tree of a few lines that has the shape of a kernel's.
+
+use rapidswap_progress::Reporter;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+use tempfile::TempDir;
+
+use crate::builder::Builder;
+use crate::cache::Cache;
+use crate::definition::{Definition, Origin};
+use crate::digest::sha256_of;
+use crate::error::Error;
+use crate::toolchain::Toolchain;
+use crate::{Kernel, Variant};
+
+const MAKEFILE: &str = "\
+VERSION = 6
+PATCHLEVEL = 12
+SUBLEVEL = 3
+EXTRAVERSION =
+ifdef M
+modules:
+\tcat $(O)/vmlinux $(M)/*.c > $(M)/remoteswap.ko
+else
+tinyconfig:
+\techo CONFIG_TINY=y > $(KCONFIG_CONFIG)
+olddefconfig:
+\tsed -i '/CONFIG_NEEDS_MORE/d' $(KCONFIG_CONFIG)
+vmlinux: mm.c
+\t@echo '  CC      mm.o'
+\t@! grep -n 'syntax error:' mm.c
+\tcp mm.c $(O)/vmlinux
+modules:
+\tmkdir -p $(O)/lib $(O)/include/config
+\techo x > $(O)/lib/x.ko
+\techo lib/x.o > $(O)/modules.order
+\techo 6.12.3$(LOCALVERSION) > $(O)/include/config/kernel.release
+endif
+";
+
+const MERGE: &str = "shift 3; cat \"$@\" >> \"$KCONFIG_CONFIG\"\n";
+
+const CHECKPATCH: &str = r#"
+my $path = pop @ARGV;
+open(my $patch, "<", $path) or die "no patch";
+my @remarks = grep { /ugly/ } <$patch>;
+print "$path:1: WARNING:UGLY: $_" for @remarks;
+exit(@remarks > 0);
+"#;
+
+fn patch_to(line: &str) -> String {
+    format!("--- a/mm.c\n+++ b/mm.c\n@@ -1 +1 @@\n-plain\n+{line}\n")
+}
+
+/// Packs the tree with the times of a release that is years old.
+fn pack(dir: &Path) {
+    let tar = Command::new("tar")
+        .args(["--mtime=2020-01-01", "-cJf", "linux.tar.xz", "linux-6.12.3"])
+        .current_dir(dir)
+        .status();
+    assert!(tar.expect("tar runs").success());
+}
+
+/// A checkout's folder `kernel/`, a tarball, and a cache.
+struct Bench {
+    dir: TempDir,
+    builder: Builder,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let at = |path: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().expect("has one")).expect("create");
+            path
+        };
+        let write = |path: &str, content: &str| fs::write(at(path), content).expect("write");
+        write("linux-6.12.3/Makefile", MAKEFILE);
+        write("linux-6.12.3/scripts/kconfig/merge_config.sh", MERGE);
+        write("linux-6.12.3/scripts/checkpatch.pl", CHECKPATCH);
+        write("linux-6.12.3/mm.c", "plain\n");
+        write("linux-6.12.3/other.c", "other\n");
+        write("kernel/patches/0001-one.patch", &patch_to("first"));
+        write("kernel/config/base.config", "CONFIG_SWAP=y\n");
+        write("kernel/config/vm.config", "# CONFIG_SOUND is not set\n");
+        write("kernel/config/debug.config", "CONFIG_CHECKS=y\n");
+        write("kernel/source.toml", include_str!("../source.toml"));
+        write("module/Kbuild", "obj-m := remoteswap.o\n");
+        write("module/shim.c", "shim\n");
+        pack(dir.path());
+
+        let mut definition = Definition::read(&at("kernel")).expect("valid");
+        definition.sources.debian.tarball = at("linux.tar.xz");
+        let cache = Cache::at(at("cache"));
+        let toolchain = Toolchain {
+            rustc: "rustc".into(),
+            bindgen: "bindgen".into(),
+            libclang: "/usr/lib".into(),
+            identity: vec![("gcc".to_owned(), "12".to_owned())],
+        };
+        let builder = Builder {
+            definition,
+            cache,
+            toolchain,
+        };
+        Bench { dir, builder }
+    }
+
+    fn write(&mut self, path: &str, content: &str) {
+        let folder = self.dir.path().join("kernel");
+        fs::write(folder.join(path), content).expect("write");
+        let sources = self.builder.definition.sources.clone();
+        self.builder.definition = Definition::read(&folder).expect("valid");
+        self.builder.definition.sources = sources;
+    }
+
+    fn ensure(&self) -> Result<Kernel, Error> {
+        self.builder.ensure(Variant::Release, &Reporter::silent())
+    }
+
+    fn module(&self, kernel: &Kernel) -> String {
+        let folder = self.dir.path().join("module");
+        let built = self
+            .builder
+            .module(kernel, Variant::Release, &folder, &Reporter::silent());
+        fs::read_to_string(built.expect("builds")).expect("read")
+    }
+
+    /// The other way to the source: a release by URL and checksum.
+    fn take_release(&mut self, sha256: &str) {
+        let sources = &mut self.builder.definition.sources;
+        sources.origin = Origin::KernelOrg;
+        sources.kernel_org.url = format!("file://{}/linux.tar.xz", self.dir.path().display());
+        sources.kernel_org.sha256 = sha256.to_owned();
+    }
+
+    fn finished(&self) -> usize {
+        fs::read_dir(self.builder.cache.out()).map_or(0, Iterator::count)
+    }
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).expect("read")
+}
+
+fn modified(path: PathBuf) -> SystemTime {
+    let metadata = fs::metadata(path).expect("it is there");
+    metadata.modified().expect("has a time")
+}
+
+#[test]
+fn a_kernel_is_built_once_and_then_found() {
+    let bench = Bench::new();
+    let built = bench.ensure().expect("builds");
+    assert!(!built.cached);
+    assert_eq!(read(&built.vmlinux), "first\n");
+    assert_eq!(read(&built.modules.join("x.ko")), "x\n");
+    assert_eq!(
+        read(&built.config),
+        "CONFIG_TINY=y\nCONFIG_SWAP=y\n# CONFIG_SOUND is not set\n"
+    );
+    assert_eq!(built.release, "6.12.3-rapidswap");
+
+    let found = bench.ensure().expect("is found");
+    assert!(found.cached);
+    assert!(found.seconds < 0.2, "{}", found.seconds);
+    assert_eq!((found.vmlinux, found.hash), (built.vmlinux, built.hash));
+    let debug = bench.builder.hash(Variant::Debug).expect("hash");
+    assert_ne!(debug, bench.builder.hash(Variant::Release).expect("hash"));
+}
+
+#[test]
+fn only_what_a_changed_patch_touches_is_written() {
+    let mut bench = Bench::new();
+    let first = bench.ensure().expect("builds");
+    let other = bench.builder.cache.linux().join("other.c");
+    let config = first.build.join(".config");
+    let before = (modified(other.clone()), modified(config.clone()));
+
+    bench.write("patches/0001-one.patch", &patch_to("second"));
+    let second = bench.ensure().expect("builds");
+    assert_ne!(first.hash, second.hash);
+    assert_eq!(read(&second.vmlinux), "second\n");
+    assert_eq!(read(&first.vmlinux), "first\n");
+    assert_eq!(before, (modified(other), modified(config)));
+}
+
+#[test]
+fn a_module_is_built_against_its_own_kernel() {
+    let mut bench = Bench::new();
+    let first = bench.ensure().expect("builds");
+    assert_eq!(bench.module(&first), "first\nshim\n");
+
+    bench.write("patches/0001-one.patch", &patch_to("second"));
+    let second = bench.ensure().expect("builds");
+    assert_eq!(bench.module(&second), "second\nshim\n");
+
+    // The O= directory is now the second's: it is made the first's again.
+    bench.write("patches/0001-one.patch", &patch_to("first"));
+    fs::write(bench.dir.path().join("module/shim.c"), "new shim\n").expect("write");
+    let found = bench.ensure().expect("is found");
+    assert!(found.cached);
+    assert_eq!(bench.module(&found), "first\nnew shim\n");
+}
+
+#[test]
+fn a_release_is_fetched_by_url_and_checksum() {
+    let mut bench = Bench::new();
+    let sha256 = sha256_of(&bench.dir.path().join("linux.tar.xz")).expect("hash");
+    bench.take_release(&sha256);
+    let kernel = bench.ensure().expect("builds");
+    assert_eq!(read(&kernel.vmlinux), "first\n");
+
+    // Both ways give the same tree, so the same kernel.
+    bench.builder.definition.sources.origin = Origin::Auto;
+    let found = bench.ensure().expect("is found");
+    assert!(found.cached);
+    assert_eq!(found.hash, kernel.hash);
+}
+
+#[test]
+fn a_wrong_checksum_leaves_nothing_behind() {
+    let mut bench = Bench::new();
+    bench.take_release(&"0".repeat(64));
+    let error = bench.ensure().expect_err("another file");
+    assert!(matches!(error, Error::Checksum { .. }), "{error}");
+    let tarballs = fs::read_dir(bench.builder.cache.tarballs()).expect("read");
+    assert_eq!(tarballs.count(), 0);
+}
+
+#[test]
+fn an_unreachable_url_is_named() {
+    let mut bench = Bench::new();
+    bench.take_release(&"0".repeat(64));
+    fs::remove_file(bench.dir.path().join("linux.tar.xz")).expect("remove");
+    let error = bench.ensure().expect_err("nothing to fetch").to_string();
+    assert!(error.starts_with("downloading file:///"), "{error}");
+    assert!(error.contains("curl: (37)"), "{error}");
+}
+
+#[test]
+fn without_the_package_its_name_is_told() {
+    let mut bench = Bench::new();
+    bench.builder.definition.sources.origin = Origin::Debian;
+    fs::remove_file(bench.dir.path().join("linux.tar.xz")).expect("remove");
+    let error = bench.ensure().expect_err("no source").to_string();
+    assert!(
+        error.contains("install the package linux-source-6.12"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_symbol_that_kconfig_drops_fails_the_build() {
+    let mut bench = Bench::new();
+    bench.write("config/vm.config", "CONFIG_NEEDS_MORE=m\n");
+    let error = bench.ensure().expect_err("dropped").to_string();
+    assert_eq!(
+        error,
+        "requested symbols did not survive: CONFIG_NEEDS_MORE=m (vm.config) is n"
+    );
+    assert_eq!(bench.finished(), 0);
+}
+
+#[test]
+fn a_failed_build_says_where_and_leaves_nothing_half_done() {
+    let mut bench = Bench::new();
+    bench.write("patches/0001-one.patch", &patch_to("syntax error: here"));
+    let error = bench.ensure().expect_err("does not build");
+    let Error::Build { why, log, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(why, "1:syntax error: here");
+    assert!(read(log).contains("  CC      mm.o"));
+    assert_eq!(bench.finished(), 0);
+
+    bench.write("patches/0001-one.patch", &patch_to("right"));
+    assert_eq!(read(&bench.ensure().expect("builds").vmlinux), "right\n");
+}
+
+#[test]
+fn a_patch_that_does_not_apply_is_named_before_anything_is_built() {
+    let mut bench = Bench::new();
+    bench.write("patches/0002-two.patch", &patch_to("again"));
+    let error = bench.ensure().expect_err("does not apply").to_string();
+    assert!(
+        error.starts_with("0002-two.patch does not apply to Linux 6.12.3"),
+        "{error}"
+    );
+    assert!(!bench.builder.cache.build(Variant::Release).exists());
+}
+
+#[test]
+fn a_remark_of_checkpatch_is_a_failure() {
+    let mut bench = Bench::new();
+    let check = |bench: &Bench| bench.builder.checkpatch(&Reporter::silent());
+    assert_eq!(check(&bench).expect("clean"), 1);
+    bench.write("patches/0001-one.patch", &patch_to("ugly"));
+    let error = check(&bench).expect_err("a remark").to_string();
+    assert_eq!(error, "checkpatch.pl has remarks on 0001-one.patch");
+}
+
+#[test]
+fn another_line_of_kernels_is_refused() {
+    let mut bench = Bench::new();
+    bench.builder.definition.sources.line = "6.1".to_owned();
+    let error = bench.ensure().expect_err("6.12 is not 6.1").to_string();
+    assert!(
+        error.ends_with("holds Linux 6.12.3, but the series is for 6.1"),
+        "{error}"
+    );
+    assert!(!bench.builder.cache.linux().exists());
+}
+
+#[test]
+fn a_new_tarball_replaces_the_tree_and_all_that_was_built_from_it() {
+    let bench = Bench::new();
+    let first = bench.ensure().expect("builds");
+    let stale = first.build.join("stale.o");
+    fs::write(&stale, "x").expect("write");
+    fs::write(bench.dir.path().join("linux-6.12.3/other.c"), "changed\n").expect("write");
+    pack(bench.dir.path());
+
+    let second = bench.ensure().expect("builds");
+    assert_ne!(first.hash, second.hash);
+    assert!(!stale.exists());
+    let linux = bench.builder.cache.linux();
+    assert_eq!(read(&linux.join("other.c")), "changed\n");
+    // No object of an old tree may look newer than a source of the new one.
+    let age = SystemTime::now().duration_since(modified(linux.join("Makefile")));
+    assert!(age.unwrap_or_default() < Duration::from_secs(600));
+}
