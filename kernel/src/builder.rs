@@ -125,7 +125,7 @@ impl Builder {
                 return Ok(());
             }
         }
-        reporter.note("the kernel's build directory is of another kernel; building it again");
+        reporter.note("the kernel's build directory is not that of this kernel: building it again");
         self.build(variant, hash, lock, reporter)
     }
 
@@ -146,7 +146,9 @@ impl Builder {
             steps: whole.then(|| self.cache.log(variant).with_extension("steps")),
         };
         job.run(lock, reporter)?;
-        self.collect(&build, hash, lock)?;
+        if !self.cache.out().join(hash).exists() {
+            self.collect(&build, hash, lock)?;
+        }
         let content = Stamp {
             hash: hash.to_owned(),
             commit,

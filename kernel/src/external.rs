@@ -1,6 +1,7 @@
 //! The out-of-tree module, built against a kernel of the cache.
 
 use rapidswap_progress::Reporter;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -49,11 +50,24 @@ impl Sources {
         digest.finish()
     }
 
-    fn write(&self, folder: &Path) -> Result<()> {
+    /// Makes `folder` hold these sources, and of sources only these. What is
+    /// there already keeps its time, and products stay, so that make does no
+    /// more than it must.
+    fn sync(&self, folder: &Path) -> Result<()> {
+        create_dir(folder)?;
+        let present: BTreeMap<_, _> = Sources::read(folder)?.0.into_iter().collect();
+        for path in present.keys() {
+            if self.0.iter().all(|(wanted, _)| wanted != path) {
+                let path = folder.join(path);
+                fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+            }
+        }
         for (path, content) in &self.0 {
-            let path = folder.join(path);
-            create_dir(path.parent().unwrap_or(folder))?;
-            fs::write(&path, content).map_err(Error::file("write", &path))?;
+            if present.get(path) != Some(content) {
+                let path = folder.join(path);
+                create_dir(path.parent().unwrap_or(folder))?;
+                fs::write(&path, content).map_err(Error::file("write", &path))?;
+            }
         }
         Ok(())
     }
@@ -100,9 +114,8 @@ impl Builder {
             return Ok(module);
         }
         self.ensure_build_dir(variant, &kernel.hash, &lock, reporter)?;
-        let dir = unfinished(&self.cache.modules(), &lock)?;
-        let work = dir.path().join("build");
-        sources.write(&work)?;
+        let work = self.module_work(variant, &kernel.hash)?;
+        sources.sync(&work)?;
         let job = Job {
             what: "module build",
             command: self
@@ -111,16 +124,35 @@ impl Builder {
                 .arg(format!("M={}", work.display()))
                 .arg("modules"),
             dir: &work,
-            log: self.cache.modules().join("build.log"),
+            log: work.with_extension("log"),
             expect: Duration::from_secs(30),
             steps: None,
         };
         job.run(&lock, reporter)?;
-        let built = dir.path().join(MODULE);
-        fs::rename(work.join(MODULE), &built).map_err(Error::file("find", MODULE))?;
-        fs::remove_dir_all(&work).map_err(Error::file("remove", &work))?;
+        let dir = unfinished(&self.cache.modules(), &lock)?;
+        let built = work.join(MODULE);
+        fs::copy(&built, dir.path().join(MODULE)).map_err(Error::file("copy", &built))?;
         finish(dir, &place)?;
         Ok(module)
+    }
+
+    /// Where a variant's module is built: always the same place, since paths
+    /// end up in the module's messages, and emptied for another kernel.
+    fn module_work(&self, variant: Variant, kernel: &str) -> Result<PathBuf> {
+        let folder = self.cache.modules().join("build");
+        let (work, stamp) = (
+            folder.join(variant.name()),
+            folder.join(format!("{}.kernel", variant.name())),
+        );
+        if fs::read_to_string(&stamp).is_ok_and(|hash| hash == kernel) {
+            return Ok(work);
+        }
+        if work.exists() {
+            fs::remove_dir_all(&work).map_err(Error::file("remove", &work))?;
+        }
+        create_dir(&work)?;
+        fs::write(&stamp, kernel).map_err(Error::file("write", &stamp))?;
+        Ok(work)
     }
 }
 
@@ -155,10 +187,35 @@ mod tests {
         assert_ne!(clean.hash("k"), clean.hash("l"));
 
         let copy = tempfile::tempdir().expect("temporary directory");
-        dirty.write(copy.path()).expect("write");
+        dirty.sync(copy.path()).expect("write");
         let copied = Sources::read(copy.path()).expect("read");
         assert_eq!(copied.0, clean.0);
         assert!(!copy.path().join("shim.o").exists());
+    }
+
+    #[test]
+    fn a_sync_touches_only_what_changed() {
+        let folder = folder(&[
+            ("Kbuild", "obj-m"),
+            ("old/a.c", "old"),
+            ("b.c", "b"),
+            ("b.o", "x"),
+        ]);
+        let modified = |name: &str| {
+            let metadata = fs::metadata(folder.path().join(name)).expect("it is there");
+            metadata.modified().expect("has a time")
+        };
+        let before = modified("Kbuild");
+        let file = |name: &str, content: &str| (PathBuf::from(name), content.into());
+        let wanted = Sources(vec![
+            file("Kbuild", "obj-m"),
+            file("b.c", "new b"),
+            file("c/c.c", "c"),
+        ]);
+        wanted.sync(folder.path()).expect("sync");
+        assert_eq!(Sources::read(folder.path()).expect("read").0, wanted.0);
+        assert_eq!(modified("Kbuild"), before);
+        assert!(folder.path().join("b.o").exists());
     }
 
     #[test]

@@ -30,8 +30,7 @@ pub(crate) struct Tarball {
     pub(crate) sha256: String,
 }
 
-/// The tarball that would be taken, without fetching anything. `None`: it has
-/// yet to be downloaded, and then its hash is the pinned one.
+/// SHA-256 of the tarball that would be taken; nothing is fetched for it.
 pub(crate) fn identity(sources: &Sources, cache: &Cache) -> Result<String> {
     match choose(sources)? {
         Choice::Debian(path) => Ok(remembered(path, cache)?.sha256),

@@ -8,15 +8,6 @@ use std::thread;
 use crate::definition::Tools;
 use crate::error::{Error, Result};
 
-/// Where a compiler of the wanted version lies on Debian and Ubuntu, in the
-/// order of preference. The kernel needs one that comes with the source of
-/// `core`, which a rustup toolchain often lacks.
-const RUSTC: [&str; 3] = [
-    "/usr/bin/rustc",
-    "/usr/bin/rustc-1.85",
-    "/usr/lib/rust-1.85/bin/rustc",
-];
-
 /// Programs that the kernel's build runs besides the compilers, with the
 /// packages that hold them.
 const PROGRAMS: [(&str, &str); 10] = [
@@ -48,7 +39,7 @@ impl Toolchain {
     pub(crate) fn probe(wanted: &Tools, installed: &Path) -> Result<Toolchain> {
         // Side by side: most of the time goes into the loading of compilers.
         let (rustc, bindgen, gcc, ld) = thread::scope(|scope| {
-            let rustc = scope.spawn(|| find_rustc(&rustc_candidates(), &wanted.rustc));
+            let rustc = scope.spawn(|| find_rustc(&rustc_candidates(&wanted.rustc), &wanted.rustc));
             let bindgen = scope.spawn(|| find_bindgen(installed, &wanted.bindgen));
             let gcc = scope.spawn(|| first_line("gcc", &["--version"]));
             let ld = first_line("ld", &["--version"]);
@@ -105,8 +96,15 @@ impl Toolchain {
 
 type Found = (PathBuf, String);
 
-fn rustc_candidates() -> Vec<PathBuf> {
-    let mut candidates: Vec<_> = RUSTC.map(PathBuf::from).into();
+/// Where a compiler of the wanted version lies on Debian and Ubuntu, in the
+/// order of preference. The kernel needs one that comes with the source of
+/// `core`, which a rustup toolchain often lacks: what `PATH` has comes last.
+fn rustc_candidates(wanted: &str) -> Vec<PathBuf> {
+    let mut candidates = vec![
+        PathBuf::from("/usr/bin/rustc"),
+        PathBuf::from(format!("/usr/bin/rustc-{wanted}")),
+        PathBuf::from(format!("/usr/lib/rust-{wanted}/bin/rustc")),
+    ];
     candidates.extend(in_path("rustc"));
     candidates
 }
