@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A queue of fixed size.
+//!
+//! Takes no lock, allocates nothing.
+
+/// First in, first out, for up to `N`.
+pub(crate) struct Fifo<T, const N: usize> {
+    items: [Option<T>; N],
+    first: usize,
+    len: usize,
+}
+
+impl<T, const N: usize> Fifo<T, N> {
+    /// Empty.
+    pub(crate) fn new() -> Self {
+        Fifo {
+            items: [const { None }; N],
+            first: 0,
+            len: 0,
+        }
+    }
+
+    /// How many are in it.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Puts one at the end; gives it back if there is no room.
+    pub(crate) fn push(&mut self, item: T) -> Result<(), T> {
+        if self.len == N {
+            return Err(item);
+        }
+        let end = (self.first + self.len) % N;
+        match self.items.get_mut(end) {
+            Some(place) => *place = Some(item),
+            None => return Err(item),
+        }
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Takes the first.
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        let item = self.items.get_mut(self.first)?.take()?;
+        self.first = (self.first + 1) % N;
+        self.len -= 1;
+        Some(item)
+    }
+
+    /// Takes the first one that is `wanted`; the others keep their order.
+    pub(crate) fn take(&mut self, wanted: impl Fn(&T) -> bool) -> Option<T> {
+        let mut found = None;
+        for _ in 0..self.len {
+            let Some(item) = self.pop() else { break };
+            if found.is_none() && wanted(&item) {
+                found = Some(item);
+            } else if let Err(item) = self.push(item) {
+                // There is room: it was just popped.
+                drop(item);
+            }
+        }
+        found
+    }
+}

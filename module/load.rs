@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Pages on their way back.
+//!
+//! A load is out, or it waits: for its turn, since only so many READs may be outstanding, or for
+//! a session. One that fails waits again, for the next session, because the page may yet be there:
+//! a load ends with its page, with the memory that held it, or at its deadline. Only a waiting one
+//! can meet its deadline; the session of one that is out ends first.
+//!
+//! Lock: `Loads::state`, a spinlock; the queue pair's own is taken inside it. Only
+//! [`Loads::accept`] sleeps, while too many loads are under way. Nothing is allocated.
+
+use crate::complaint::Complaint;
+use crate::driver::{self, now_ms};
+use crate::errno;
+use crate::fifo::Fifo;
+use crate::map::Path;
+use crate::session;
+use crate::verbs::pool::{Operation, Outcome, Pool, Verb};
+use crate::verbs::swap::{Failed, LoadTicket};
+use crate::verbs::wait::Credits;
+use core::sync::atomic::{AtomicU64, Ordering};
+use kernel::prelude::*;
+use kernel::sync::{new_spinlock, Arc, SpinLock};
+
+/// Loads that may be under way at a time, out or waiting.
+const LIMIT: usize = 64;
+/// READs that may be outstanding at a time, whatever the peer allows.
+pub(crate) const DEPTH: usize = crate::logic::wire::MAX_READS as usize;
+
+struct Load {
+    ticket: LoadTicket,
+    due: u64,
+}
+
+struct State {
+    // `None` while there is no session.
+    path: Option<Path>,
+    // How many may be out.
+    window: usize,
+    out: usize,
+    waiting: Fifo<Load, LIMIT>,
+}
+
+/// The load queue pair's traffic.
+#[pin_data]
+pub(crate) struct Loads {
+    #[pin]
+    state: SpinLock<State>,
+    // One for each load under way: so there is room in `waiting` for all of them.
+    #[pin]
+    credits: Credits,
+    pool: Arc<Pool<Read>>,
+    done: AtomicU64,
+    errors: AtomicU64,
+}
+
+impl Loads {
+    /// Without a session.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            state <- new_spinlock!(
+                State { path: None, window: 0, out: 0, waiting: Fifo::new() },
+                "remoteswap_loads"
+            ),
+            credits <- Credits::new(LIMIT as u16),
+            pool: Pool::new(DEPTH)?,
+            done: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+        })
+    }
+
+    /// From now on loads are posted there, `window` at a time.
+    pub(crate) fn open(&self, path: Path, window: usize) {
+        let mut state = self.state.lock();
+        state.path = Some(path);
+        state.window = window;
+        drop(state);
+        self.pump();
+    }
+
+    /// From now on loads wait, and nobody is posting anything.
+    pub(crate) fn close(&self) {
+        // Let go of it after the lock.
+        let _path = self.state.lock().path.take();
+    }
+
+    /// Runs `act` with the session, and so before it ends. May not sleep.
+    pub(crate) fn with_path<R>(&self, act: impl FnOnce(&Path) -> R) -> Option<R> {
+        self.state.lock().path.as_ref().map(act)
+    }
+
+    /// Takes a load in.
+    pub(crate) fn accept(&self, ticket: LoadTicket, timeout_ms: u32) -> Result<(), Failed> {
+        let due = now_ms() + u64::from(timeout_ms);
+        if !self.credits.take(timeout_ms) {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+            return Err(ticket.fail(errno::timed_out()));
+        }
+        self.park(Load { ticket, due });
+        self.pump();
+        Ok(())
+    }
+
+    /// Posts what waits, as far as it may be out.
+    pub(crate) fn pump(&self) {
+        loop {
+            let mut guard = self.state.lock();
+            let state = &mut *guard;
+            if state.out >= state.window {
+                return;
+            }
+            let Some(path) = &state.path else { return };
+            let Some(load) = state.waiting.pop() else {
+                return;
+            };
+            let Some(route) = path.page(Verb::Read, load.ticket.slot()) else {
+                drop(guard);
+                // No place, so it never was stored in this memory.
+                self.end(load, Err(EIO));
+                continue;
+            };
+            let Load { ticket, due } = load;
+            match self.pool.post(path.qp(), route, ticket, due, due) {
+                Ok(()) => state.out += 1,
+                Err(refused) => {
+                    drop(guard);
+                    self.park(Load {
+                        ticket: refused.memory,
+                        due: refused.context,
+                    });
+                    // With no room a completion or the next tick goes on here.
+                    if refused.error != EAGAIN && refused.error != ENOMEM {
+                        session::fail(Complaint::Verbs("posting a load", refused.error));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Ends the waiting loads whose time is over.
+    pub(crate) fn expire(&self, now: u64) {
+        self.end_waiting(|load| load.due <= now, errno::timed_out());
+    }
+
+    /// Ends all waiting loads: what they are for is gone.
+    pub(crate) fn abandon(&self) {
+        self.end_waiting(|_| true, EIO);
+    }
+
+    /// When the first of those that are out must be done.
+    pub(crate) fn first_due(&self) -> Option<u64> {
+        self.pool.first_due()
+    }
+
+    /// How many were loaded, how many failed for good, and how many wait.
+    pub(crate) fn counts(&self) -> (u64, u64, usize) {
+        (
+            self.done.load(Ordering::Relaxed),
+            self.errors.load(Ordering::Relaxed),
+            self.state.lock().waiting.len(),
+        )
+    }
+
+    fn completed(&self, load: Load, outcome: Outcome) {
+        self.state.lock().out -= 1;
+        if outcome.is_ok() {
+            self.end(load, Ok(()));
+            self.pump();
+        } else {
+            self.park(load);
+            session::fail(Complaint::Failed("load", outcome));
+        }
+    }
+
+    fn park(&self, load: Load) {
+        let parked = self.state.lock().waiting.push(load);
+        if let Err(load) = parked {
+            // Its credit says that there is room.
+            self.end(load, Err(EIO));
+        }
+    }
+
+    fn end_waiting(&self, wanted: impl Fn(&Load) -> bool, error: Error) {
+        loop {
+            let found = self.state.lock().waiting.take(&wanted);
+            match found {
+                Some(load) => self.end(load, Err(error)),
+                None => return,
+            }
+        }
+    }
+
+    // With no lock held: the core takes its own.
+    fn end(&self, load: Load, result: Result) {
+        let counter = if result.is_ok() {
+            &self.done
+        } else {
+            &self.errors
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        load.ticket.finish(result);
+        self.credits.give();
+    }
+}
+
+/// READ of a page from its place.
+pub(crate) struct Read;
+
+impl Operation for Read {
+    type Memory = LoadTicket;
+    // When it must be done.
+    type Context = u64;
+
+    fn completed(ticket: LoadTicket, due: u64, outcome: Outcome) {
+        // Without a driver the ticket fails by being dropped.
+        if let Some(driver) = driver::get() {
+            driver.loads.completed(Load { ticket, due }, outcome);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Queue pair, reliable connected.
+//!
+//! C header: `include/rdma/ib_verbs.h`, `include/rdma/rdma_cm.h`.
+//!
+//! Made and dropped by the session's worker only, which may sleep and allocate. Posting takes
+//! the driver's own lock, innermost, and neither sleeps nor allocates.
+
+use super::bindings;
+use super::cm::CmId;
+use super::cq::Cq;
+use super::pd::Pd;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
+use kernel::error::to_result;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// A queue pair that only sends: one-sided operations, each signalled, each with one piece of
+/// memory. Dropping it disconnects and waits until the adapter has given back all that was posted.
+///
+/// # Invariants
+///
+/// `raw` is the live queue pair of `id`, on `pd` and `cq`.
+pub(crate) struct Qp {
+    raw: NonNull<bindings::ib_qp>,
+    device: NonNull<bindings::ib_device>,
+    // Whether anything was ever posted.
+    used: AtomicBool,
+    pd: Arc<Pd>,
+    // Goes after the queue pair, which is dropped first by hand.
+    _cq: Arc<Cq>,
+    id: Arc<CmId>,
+}
+
+// SAFETY: Verbs objects may be used from any thread.
+unsafe impl Send for Qp {}
+// SAFETY: As above.
+unsafe impl Sync for Qp {}
+
+impl Qp {
+    /// A queue pair for `depth` operations at a time, with its own domain and queue.
+    pub(crate) fn new(id: &Arc<CmId>, depth: u32) -> Result<Arc<Qp>> {
+        // One more for the drain.
+        let depth = depth + 1;
+        let device = id.device()?;
+        // SAFETY: `id` keeps the device, and its attributes never change.
+        let (max_wr, max_cqe) = unsafe {
+            let attrs = &(*device.as_ptr()).attrs;
+            (attrs.max_qp_wr, attrs.max_cqe)
+        };
+        // One receive that is never posted: not every driver takes none.
+        let entries = depth + 1;
+        if i64::from(depth) > i64::from(max_wr) || i64::from(entries) > i64::from(max_cqe) {
+            return Err(E2BIG);
+        }
+        let pd = Pd::new(id)?;
+        let cq = Cq::new(id, entries)?;
+        let mut attr = bindings::ib_qp_init_attr {
+            send_cq: cq.as_ptr(),
+            recv_cq: cq.as_ptr(),
+            sq_sig_type: bindings::ib_sig_type_IB_SIGNAL_REQ_WR,
+            qp_type: bindings::ib_qp_type_IB_QPT_RC,
+            cap: bindings::ib_qp_cap {
+                max_send_wr: depth,
+                max_recv_wr: 1,
+                max_send_sge: 1,
+                max_recv_sge: 1,
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let raw = id.create_qp(&pd, &mut attr)?;
+        // INVARIANT: Just made, and `CmId` makes one only.
+        let qp = Qp {
+            raw,
+            device,
+            used: AtomicBool::new(false),
+            pd,
+            _cq: cq,
+            id: id.clone(),
+        };
+        Ok(Arc::new(qp, GFP_KERNEL)?)
+    }
+
+    /// Posts one work request.
+    ///
+    /// # Safety
+    ///
+    /// `wr` is valid for the call. Its `ib_cqe` and memory stay until the completion.
+    pub(super) unsafe fn post_send(&self, wr: *const bindings::ib_send_wr) -> Result {
+        self.used.store(true, Ordering::Relaxed);
+        // SAFETY: By the type invariants and this function's contract.
+        to_result(unsafe { bindings::remoteswap_shim_post_send(self.raw.as_ptr(), wr) })
+    }
+
+    pub(super) fn local_dma_lkey(&self) -> u32 {
+        self.pd.local_dma_lkey()
+    }
+
+    pub(super) fn device(&self) -> NonNull<bindings::ib_device> {
+        self.device
+    }
+}
+
+impl Drop for Qp {
+    fn drop(&mut self) {
+        self.id.disconnect();
+        if *self.used.get_mut() {
+            // Moves it to the error state, and returns when everything before it has completed.
+            //
+            // SAFETY: By the type invariants. Nobody else has the queue pair, so nobody posts.
+            unsafe { bindings::ib_drain_sq(self.raw.as_ptr()) };
+        }
+        self.id.destroy_qp();
+    }
+}

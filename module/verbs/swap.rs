@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The kernel's side of remote swap: what it lends us and how it gets that back.
+//!
+//! C header: `include/linux/remote_swap.h`.
+//!
+//! Lock order: [`AreaCell`]'s mutex is taken inside the core's own locks around attach and detach;
+//! [`AreaCell::lose`] takes it with no other lock held and calls the core under it. Stores and
+//! loads take no lock here. Nothing is allocated after [`Registration::new`].
+
+use super::bindings;
+use super::pool::Memory;
+use core::mem;
+use core::ptr::NonNull;
+use kernel::error::to_result;
+use kernel::ffi::{c_int, c_ulong};
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Mutex};
+use kernel::ThisModule;
+
+/// A folio of one page and what it is lent for.
+struct Loan {
+    area: NonNull<bindings::remote_swap_area>,
+    slot: u64,
+    folio: NonNull<bindings::folio>,
+}
+
+// SAFETY: The core takes a folio back from any thread.
+unsafe impl Send for Loan {}
+
+impl Loan {
+    fn page(&self) -> NonNull<bindings::page> {
+        // The folio's page is the first thing in it.
+        self.folio.cast()
+    }
+}
+
+/// A page to be stored: under writeback until [`StoreTicket::finish`].
+pub(crate) struct StoreTicket(Loan);
+
+/// A page to be loaded: locked until [`LoadTicket::finish`].
+pub(crate) struct LoadTicket(Loan);
+
+/// Proof that a store was given back before anything was done.
+pub(crate) struct Declined(());
+
+/// Proof that a load was given back, and why.
+pub(crate) struct Failed(Error);
+
+fn errno(result: Result) -> c_int {
+    match result {
+        Ok(()) => 0,
+        Err(error) => error.to_errno(),
+    }
+}
+
+impl StoreTicket {
+    /// Which slot of the area.
+    pub(crate) fn slot(&self) -> u64 {
+        self.0.slot
+    }
+
+    /// Gives the page back: stored, or why not.
+    pub(crate) fn finish(self, result: Result) {
+        self.give_back(result);
+        mem::forget(self);
+    }
+
+    /// Gives the page back untouched: it goes to the swap device now.
+    pub(crate) fn decline(self) -> Declined {
+        mem::forget(self);
+        Declined(())
+    }
+
+    // To be called once, last.
+    fn give_back(&self, result: Result) {
+        let Loan { area, slot, folio } = &self.0;
+        // SAFETY: The core lent the folio and gets it back here only.
+        unsafe {
+            bindings::remote_swap_store_done(
+                area.as_ptr(),
+                *slot as c_ulong,
+                folio.as_ptr(),
+                errno(result),
+            )
+        };
+    }
+}
+
+impl Drop for StoreTicket {
+    fn drop(&mut self) {
+        self.give_back(Err(EIO));
+    }
+}
+
+impl LoadTicket {
+    /// Which slot of the area.
+    pub(crate) fn slot(&self) -> u64 {
+        self.0.slot
+    }
+
+    /// Gives the page back: loaded, or why not. Not in interrupts.
+    pub(crate) fn finish(self, result: Result) {
+        self.give_back(result);
+        mem::forget(self);
+    }
+
+    /// Gives the page back from within [`Backend::load`].
+    pub(crate) fn fail(self, error: Error) -> Failed {
+        mem::forget(self);
+        Failed(error)
+    }
+
+    // To be called once, last.
+    fn give_back(&self, result: Result) {
+        let Loan { area, slot, folio } = &self.0;
+        // SAFETY: The core lent the folio and gets it back here only.
+        unsafe {
+            bindings::remote_swap_load_done(
+                area.as_ptr(),
+                *slot as c_ulong,
+                folio.as_ptr(),
+                errno(result),
+            )
+        };
+    }
+}
+
+impl Drop for LoadTicket {
+    fn drop(&mut self) {
+        self.give_back(Err(EIO));
+    }
+}
+
+// SAFETY: The folio is under writeback, or locked in the swap cache, until the ticket is used up.
+unsafe impl Memory for StoreTicket {
+    fn page(&self) -> NonNull<bindings::page> {
+        self.0.page()
+    }
+}
+
+// SAFETY: As above.
+unsafe impl Memory for LoadTicket {
+    fn page(&self) -> NonNull<bindings::page> {
+        self.0.page()
+    }
+}
+
+/// What the core may ask of us. Only one area at a time is attached: a slot has one place only.
+pub(crate) trait Backend: Send + Sync + 'static {
+    /// The one there is.
+    fn instance() -> Option<&'static Self>;
+
+    /// Where the attached area is kept.
+    fn area(&self) -> &AreaCell;
+
+    /// An area of so many slots was attached. May sleep.
+    fn attached(&self, slots: u64);
+
+    /// It is gone: nothing is in flight, and no slot is in use. May sleep.
+    fn detached(&self);
+
+    /// Stores a page, or declines. May be called by reclaim: neither sleeps nor allocates.
+    fn store(&self, ticket: StoreTicket) -> Result<(), Declined>;
+
+    /// Loads a page, or fails. May sleep.
+    fn load(&self, ticket: LoadTicket) -> Result<(), Failed>;
+}
+
+/// The attached area, if any.
+///
+/// # Invariants
+///
+/// What is in it is attached: it was put in by the core's attach, and is taken out by its detach.
+#[pin_data]
+pub(crate) struct AreaCell {
+    #[pin]
+    area: Mutex<Option<Attached>>,
+}
+
+struct Attached(NonNull<bindings::remote_swap_area>);
+
+// SAFETY: The core's areas may be named from any thread.
+unsafe impl Send for Attached {}
+
+impl AreaCell {
+    /// None yet.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self { area <- new_mutex!(None, "remoteswap_area") })
+    }
+
+    /// Tells the core that all that was stored is gone. Nothing may be in flight.
+    pub(crate) fn lose(&self) {
+        if let Some(Attached(area)) = &*self.area.lock() {
+            // SAFETY: By the type invariants; a detach waits for this lock.
+            unsafe { bindings::remote_swap_lose(area.as_ptr()) };
+        }
+    }
+}
+
+/// Being the backend of remote swap, until dropped.
+///
+/// # Invariants
+///
+/// `ops` is registered and stays where it is.
+pub(crate) struct Registration(KBox<bindings::remote_swap_ops>);
+
+// SAFETY: The operations are only read.
+unsafe impl Send for Registration {}
+// SAFETY: As above.
+unsafe impl Sync for Registration {}
+
+impl Registration {
+    /// Becomes the backend. The instance must be in its place.
+    pub(crate) fn new<B: Backend>(module: &'static ThisModule) -> Result<Registration> {
+        let ops = bindings::remote_swap_ops {
+            owner: module.as_ptr().cast(),
+            name: super::NAME.as_char_ptr(),
+            attach: Some(attach::<B>),
+            detach: Some(detach::<B>),
+            store: Some(store::<B>),
+            load: Some(load::<B>),
+        };
+        let ops = KBox::new(ops, GFP_KERNEL)?;
+        // SAFETY: The operations stay until `drop`, which takes them back.
+        to_result(unsafe { bindings::remote_swap_register(&*ops) })?;
+        // INVARIANT: Registered, and in a box.
+        Ok(Registration(ops))
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants. No area is attached: the core holds the module then.
+        unsafe { bindings::remote_swap_unregister(&*self.0) };
+    }
+}
+
+/// # Safety
+///
+/// Called by the core: `area` is valid until `detach` has returned.
+unsafe extern "C" fn attach<B: Backend>(
+    area: *mut bindings::remote_swap_area,
+    slots: c_ulong,
+) -> c_int {
+    let (Some(backend), Some(area)) = (B::instance(), NonNull::new(area)) else {
+        return ENODEV.to_errno();
+    };
+    let mut attached = backend.area().area.lock();
+    if attached.is_some() {
+        return EBUSY.to_errno();
+    }
+    // INVARIANT: The core attaches it now.
+    *attached = Some(Attached(area));
+    backend.attached(slots as u64);
+    0
+}
+
+/// # Safety
+///
+/// Called by the core, with what it attached.
+unsafe extern "C" fn detach<B: Backend>(area: *mut bindings::remote_swap_area) {
+    let Some(backend) = B::instance() else {
+        return;
+    };
+    let mut attached = backend.area().area.lock();
+    if matches!(&*attached, Some(Attached(known)) if known.as_ptr() == area) {
+        *attached = None;
+        backend.detached();
+    }
+}
+
+/// # Safety
+///
+/// Called by the core: lends the folio until `remote_swap_store_done`, if the answer is 0.
+unsafe extern "C" fn store<B: Backend>(
+    area: *mut bindings::remote_swap_area,
+    slot: c_ulong,
+    folio: *mut bindings::folio,
+) -> c_int {
+    let (Some(backend), Some(loan)) = (B::instance(), loan(area, slot, folio)) else {
+        return EAGAIN.to_errno();
+    };
+    match backend.store(StoreTicket(loan)) {
+        Ok(()) => 0,
+        Err(Declined(())) => EAGAIN.to_errno(),
+    }
+}
+
+/// # Safety
+///
+/// Called by the core: lends the folio until `remote_swap_load_done`, if the answer is 0.
+unsafe extern "C" fn load<B: Backend>(
+    area: *mut bindings::remote_swap_area,
+    slot: c_ulong,
+    folio: *mut bindings::folio,
+) -> c_int {
+    let (Some(backend), Some(loan)) = (B::instance(), loan(area, slot, folio)) else {
+        return EIO.to_errno();
+    };
+    match backend.load(LoadTicket(loan)) {
+        Ok(()) => 0,
+        Err(Failed(error)) => error.to_errno(),
+    }
+}
+
+fn loan(
+    area: *mut bindings::remote_swap_area,
+    slot: c_ulong,
+    folio: *mut bindings::folio,
+) -> Option<Loan> {
+    Some(Loan {
+        area: NonNull::new(area)?,
+        slot: slot as u64,
+        folio: NonNull::new(folio)?,
+    })
+}
