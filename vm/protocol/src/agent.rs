@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::channel::{Control, Link};
+use crate::channel::{Channel, Control, Link};
 use crate::frame::{Kind, MAX_PAYLOAD};
 use crate::message::{self, Hello, Lane, MAX_EXEC, VERSION};
 use crate::process::{Process, Stdin, Stream};
@@ -107,8 +107,7 @@ impl Agent {
             }
         }
         drop(file);
-        let done = control.until(None, |channel| channel.exit);
-        done.unwrap_or(Err(Error::Gone)).map(drop)
+        complete(&control)
     }
 
     /// Reads a file of the node to its end.
@@ -128,8 +127,7 @@ impl Agent {
                     source,
                 })?;
         }
-        let done = control.until(None, |channel| channel.exit);
-        done.unwrap_or(Err(Error::Gone)).map(drop)
+        complete(&control)
     }
 
     /// Has the node end its processes, sync and power off. Returns when the
@@ -158,6 +156,15 @@ impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Agent(process {})", self.hello.pid)
     }
+}
+
+/// Waits for the end of a push or pull, after which the agent has forgotten
+/// the stream.
+fn complete(control: &Control) -> Result<(), Error> {
+    let done = control.until(None, |channel| channel.exit);
+    done.unwrap_or(Err(Error::Gone))?;
+    control.channel.update(Channel::end);
+    Ok(())
 }
 
 /// Never 0, which is what an agent without a session uses. Each `RandomState`
