@@ -40,6 +40,8 @@ pub(crate) fn sources(suite: &str) -> Result<Vec<String>> {
         "apt-get",
         &[
             "indextargets",
+            // Without it nothing is listed before the first `apt-get update`.
+            "--no-release-info",
             "--format",
             "$(CREATED_BY) $(COMPONENT) $(RELEASE) $(SITE)",
         ],

@@ -1,0 +1,125 @@
+# Recipes are run through ./just, which first installs what the host lacks.
+#
+# Results go to stdout and nothing else does: recipes are quiet, and cargo
+# speaks on stderr. Arguments reach programs as "$@", exactly as typed.
+
+set positional-arguments
+
+target := env_var_or_default("CARGO_TARGET_DIR", justfile_directory() / "target")
+static := target / "static"
+release := target / "release"
+cli := release / "rapidswap"
+kernel := release / "rapidswap-kernel"
+triple := "x86_64-unknown-linux-gnu"
+
+# List the recipes
+default:
+    @"{{ just_executable() }}" --justfile "{{ justfile() }}" --list --unsorted
+
+# The main job: swap to another VM's memory, shown end to end; --json prints one JSON object
+[no-exit-message]
+demo *ARGS: build
+    @exec "{{ release }}/demo" "$@"
+
+# Every test: format, lints, scripts, the patch series, unit and integration tests
+[no-exit-message]
+test: fmt-check lint checkpatch build kernel image nextest
+
+# Bring a cluster up and leave it running
+[no-exit-message]
+up *ARGS: build
+    @exec "{{ cli }}" up "$@"
+
+# Stop a cluster and everything that belongs to it
+[no-exit-message]
+down *ARGS: _cli
+    @exec "{{ cli }}" down "$@"
+
+# What runs, and how it is: [--json]
+[no-exit-message]
+status *ARGS: _cli
+    @exec "{{ cli }}" status "$@"
+
+# Run a command in a node: NODE -- CMD ARGS…
+[no-exit-message]
+exec *ARGS: _cli
+    @exec "{{ cli }}" exec "$@"
+
+# A shell in a node: NODE
+[no-exit-message]
+shell *ARGS: _cli
+    @exec "{{ cli }}" shell "$@"
+
+# Run a command under a memory limit: --limit 64M [--cpus LIST] -- CMD ARGS…
+[no-exit-message]
+run *ARGS: _cli
+    @exec "{{ cli }}" run "$@"
+
+# Measure faults and page-outs against the link: [--json]
+[no-exit-message]
+bench *ARGS: build
+    @exec "{{ release }}/bench" "$@"
+
+# Build the programs of host and guests
+[no-exit-message]
+build:
+    @cargo build --release --locked --workspace --bins
+    @RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked \
+        --target "{{ triple }}" --target-dir "{{ static }}" \
+        --package rapidswap-agent --package rapidswap-workloads --bins
+
+# Build the kernel: [--variant release|debug]
+[no-exit-message]
+kernel *ARGS: build
+    @"{{ kernel }}" build "$@" >&2
+
+# Build the guests' root file system
+[no-exit-message]
+image: build
+    @"{{ release }}/rapidswap-images" build >&2
+
+# The correctness tests on a kernel with DEBUG_VM, PROVE_LOCKING and DEBUG_ATOMIC_SLEEP; hours without KVM
+[no-exit-message]
+test-debug-kernel: (kernel "--variant" "debug") image
+    @RAPIDSWAP_KERNEL=debug "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --profile debug-kernel --package rapidswap-tests --test cluster
+
+# Unit and integration tests only: [NEXTEST ARGUMENTS…]
+[no-exit-message]
+nextest *ARGS: build
+    #!/bin/sh
+    # Tests run in a process each and share a cluster, which nobody but the
+    # last one out can take down.
+    down() {
+        for name in test-main test-debug; do
+            "{{ cli }}" down --name "$name" >/dev/null 2>&1
+        done
+    }
+    trap down EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    cargo nextest run --locked --workspace "$@"
+
+# Fail if the sources are not as rustfmt writes them
+[no-exit-message]
+fmt-check:
+    @cargo fmt --all --check
+
+# Write the sources as rustfmt does
+[no-exit-message]
+fmt:
+    @cargo fmt --all
+
+# clippy and shellcheck, warnings denied
+[no-exit-message]
+lint:
+    @cargo clippy --locked --workspace --all-targets -- --deny warnings
+    @shellcheck just .ci/run
+
+# checkpatch.pl --strict over the kernel series
+[no-exit-message]
+checkpatch: build
+    @"{{ kernel }}" checkpatch >&2
+
+# An older program is as good here: what it talks to was started by itself.
+_cli:
+    @test -x "{{ cli }}" || "{{ just_executable() }}" --justfile "{{ justfile() }}" build
