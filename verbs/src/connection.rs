@@ -193,18 +193,40 @@ impl Connection {
         }
     }
 
+    /// Posts a WRITE of nothing: it touches no memory, and completes only if the
+    /// peer's adapter answers.
+    pub fn post_empty(&self, wr_id: u64) -> Result<()> {
+        self.post_pieces(
+            op::IBV_WR_RDMA_WRITE,
+            wr_id,
+            &mut [],
+            Remote { addr: 0, rkey: 0 },
+        )
+    }
+
     fn post(
         &self,
         opcode: op::Type,
         wr_id: u64,
-        mut piece: sys::ibv_sge,
+        piece: sys::ibv_sge,
+        remote: Remote,
+    ) -> Result<()> {
+        self.post_pieces(opcode, wr_id, &mut [piece], remote)
+    }
+
+    fn post_pieces(
+        &self,
+        opcode: op::Type,
+        wr_id: u64,
+        // At most one: queue pairs are made for that.
+        pieces: &mut [sys::ibv_sge],
         remote: Remote,
     ) -> Result<()> {
         // SAFETY: all-zero is a valid ibv_send_wr: integers and null pointers.
         let mut wr: sys::ibv_send_wr = unsafe { std::mem::zeroed() };
         wr.wr_id = wr_id;
-        wr.sg_list = &mut piece;
-        wr.num_sge = 1;
+        wr.sg_list = pieces.as_mut_ptr();
+        wr.num_sge = i32::try_from(pieces.len()).unwrap_or(i32::MAX);
         wr.opcode = opcode;
         wr.send_flags = sys::ibv_send_flags::IBV_SEND_SIGNALED.0;
         wr.wr.rdma = sys::rdma_t {

@@ -1,0 +1,404 @@
+//! Connections come and go; leases outlast them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::random;
+use rapidswap_verbs::{ConnectParams, Connection, Event, EventChannel, EventKind, Id, Key, Result};
+use remoteswap_logic::wire::{MAX_READS, RETRY_COUNT, RNR_RETRY_COUNT, Reason, Rej, Req, Role};
+use serde::Serialize;
+use tracing::{debug, info, warn};
+
+use crate::admission::{Decision, Standing, decide};
+use crate::lease::Lease;
+use crate::liveness::{Liveness, Verdict};
+use crate::pool::Pool;
+
+/// Requests a client may have waiting to be let in.
+const BACKLOG: i32 = 64;
+
+/// A memory server on one address.
+#[derive(Debug)]
+pub struct Server {
+    // Clients before the listener and the channel their connections are on.
+    clients: BTreeMap<u64, Client>,
+    pool: Pool,
+    listener: Arc<Id>,
+    channel: EventChannel,
+    epoch: u64,
+    grace: Duration,
+    tally: Tally,
+}
+
+/// One client: its lease and the session it has, if any.
+#[derive(Debug)]
+struct Client {
+    // Connections before the lease whose domain they are in.
+    links: Links,
+    lease: Lease,
+    kept: bool,
+    joined: bool,
+    idle_since: Option<Instant>,
+    liveness: Liveness,
+}
+
+#[derive(Debug, Default)]
+struct Links {
+    load: Option<Connection>,
+    store: Option<Connection>,
+}
+
+/// What has happened since the start.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Tally {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections turned away.
+    pub rejected: u64,
+    /// Sessions that took the place of an older one of the same client.
+    pub fenced: u64,
+    /// Sessions that ended.
+    pub ended: u64,
+    /// Leases whose memory went back.
+    pub freed: u64,
+}
+
+/// A picture of the server, as `stats` answers it.
+#[derive(Debug, Serialize)]
+pub struct Stats {
+    epoch: String,
+    free_bytes: u64,
+    chunk_bytes: u64,
+    #[serde(flatten)]
+    tally: Tally,
+    clients: Vec<ClientStats>,
+}
+
+#[derive(Debug, Serialize)]
+struct ClientStats {
+    client: String,
+    session: u64,
+    lease: String,
+    capacity_bytes: u64,
+    load: bool,
+    store: bool,
+}
+
+impl Server {
+    /// Listens on `address` with the memory of `pool` to lend. What a client
+    /// leaves behind without releasing it is kept for `grace`.
+    pub fn listen(address: SocketAddr, pool: Pool, grace: Duration) -> Result<Server> {
+        let channel = EventChannel::new()?;
+        let listener = Id::new(&channel)?;
+        listener.bind(address)?;
+        listener.listen(BACKLOG)?;
+        Ok(Server {
+            clients: BTreeMap::new(),
+            pool,
+            listener: Arc::new(listener),
+            channel,
+            epoch: random(),
+            grace,
+            tally: Tally::default(),
+        })
+    }
+
+    /// Where events arrive.
+    pub fn channel(&self) -> &EventChannel {
+        &self.channel
+    }
+
+    /// Names this process.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Takes in all events that are there. `false`: the device is gone.
+    pub fn handle_events(&mut self) -> Result<bool> {
+        while let Some(event) = self.channel.try_next()? {
+            debug!(
+                event = event.name,
+                status = event.status,
+                "connection manager"
+            );
+            if !self.handle(event) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn handle(&mut self, event: Event) -> bool {
+        match event.kind {
+            EventKind::ConnectRequest {
+                id,
+                responder_resources,
+                initiator_depth,
+            } => {
+                let depths = (
+                    responder_resources.min(MAX_READS),
+                    initiator_depth.min(MAX_READS),
+                );
+                self.request(Arc::new(id), &event.private_data, depths);
+            }
+            EventKind::Disconnected | EventKind::Rejected => {
+                self.session_over(event.key, event.name)
+            }
+            EventKind::DeviceRemoval => return false,
+            EventKind::Established | EventKind::Resolved | EventKind::Other => {}
+        }
+        true
+    }
+
+    fn request(&mut self, id: Arc<Id>, private_data: &[u8], depths: (u8, u8)) {
+        let peer = id
+            .peer()
+            .map_or_else(|| "unknown peer".to_owned(), |a| a.to_string());
+        let outcome = Req::decode(private_data)
+            .map_err(|e| {
+                warn!(%peer, "request refused: {e}");
+                Reason::from(e)
+            })
+            .and_then(|req| self.admit(&id, &req, depths, &peer));
+        match outcome {
+            Ok(()) => self.tally.accepted += 1,
+            Err(reason) => {
+                self.tally.rejected += 1;
+                info!(%peer, "rejected: {reason}");
+                // Where a queue pair was made, it is gone by now.
+                if let Some(id) = Arc::into_inner(id) {
+                    if let Err(e) = id.reject(&Rej::new(reason).encode()) {
+                        debug!(%peer, "rejection not sent: {e}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn admit(
+        &mut self,
+        id: &Arc<Id>,
+        req: &Req,
+        depths: (u8, u8),
+        peer: &str,
+    ) -> std::result::Result<(), Reason> {
+        let known = self.clients.get(&req.client_id).map(Client::standing);
+        match decide(known, req) {
+            Decision::Refuse(reason) => return Err(reason),
+            Decision::Join => {}
+            Decision::Grant => {
+                self.expire(Instant::now());
+                let lease = Lease::new(&self.listener, random(), &self.pool, req.wanted_bytes)
+                    .map_err(|e| no_memory(peer, &e))?
+                    .ok_or(Reason::NoMemory)?;
+                self.clients.insert(req.client_id, Client::new(lease));
+            }
+            Decision::Rejoin => self.tally.fenced += 1,
+        }
+        let Some(client) = self.clients.get_mut(&req.client_id) else {
+            return Err(Reason::StaleSession);
+        };
+        if let Err(e) = client.connect(id, req, depths, self.epoch) {
+            let reason = no_memory(peer, &e);
+            client.links = Links::default();
+            client.idle_since.get_or_insert_with(Instant::now);
+            // Memory the client never heard of, or that lost its keys.
+            if known.is_none() || client.lease.session() != req.session {
+                self.clients.remove(&req.client_id);
+            }
+            return Err(reason);
+        }
+        info!(
+            peer, client = format!("{:016x}", req.client_id), session = req.session,
+            role = ?req.role, lease = format!("{:016x}", client.lease.number()),
+            capacity = client.lease.capacity(), kept = client.kept, "accepted"
+        );
+        Ok(())
+    }
+
+    /// A session lives as long as both its queue pairs: with one the other goes.
+    fn session_over(&mut self, key: Key, why: &'static str) {
+        let owner = self.clients.iter_mut().find(|(_, c)| c.links.has(key));
+        let Some((&client_id, client)) = owner else {
+            return;
+        };
+        client.end(why, client_id);
+        self.tally.ended += 1;
+        self.expire(Instant::now());
+    }
+
+    /// Frees leases that were released or whose time is over.
+    pub fn expire(&mut self, now: Instant) {
+        let grace = self.grace;
+        let before = self.clients.len();
+        self.clients.retain(|client_id, client| {
+            let Some(since) = client.idle_since else {
+                return true;
+            };
+            let released = client.lease.is_released();
+            let keep = !released && now.saturating_duration_since(since) < grace;
+            if !keep {
+                let why = if released {
+                    "released"
+                } else {
+                    "not come back for"
+                };
+                info!(
+                    client = format!("{client_id:016x}"),
+                    bytes = client.lease.capacity(),
+                    "lease {why}, memory freed"
+                );
+            }
+            keep
+        });
+        self.tally.freed += (before - self.clients.len()) as u64;
+    }
+
+    /// Asks every client's adapter whether it is still there; to be called every
+    /// [`crate::liveness::INTERVAL`]. Ends the sessions of those that have not
+    /// answered for long.
+    pub fn check_clients(&mut self) {
+        for (client_id, client) in &mut self.clients {
+            if !client.is_alive() {
+                client.end("no answer", *client_id);
+                self.tally.ended += 1;
+            }
+        }
+        self.expire(Instant::now());
+    }
+
+    /// Ends all sessions and gives up all leases.
+    pub fn close(&mut self) {
+        self.clients.clear();
+    }
+
+    /// When the next lease runs out.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        let idle = self.clients.values().filter_map(|c| c.idle_since);
+        idle.min().and_then(|since| since.checked_add(self.grace))
+    }
+
+    /// Inverts a bit in the page of a slot of the only client.
+    pub fn flip(&self, slot: u64) -> std::result::Result<(), &'static str> {
+        let mut clients = self.clients.values();
+        match (clients.next(), clients.next()) {
+            (Some(client), None) if client.lease.flip(slot) => Ok(()),
+            (Some(_), None) => Err("no such slot"),
+            (None, _) => Err("no client has a lease"),
+            _ => Err("more than one client has a lease"),
+        }
+    }
+
+    /// A picture of all this.
+    pub fn stats(&self) -> Stats {
+        let clients = self.clients.iter().map(|(client_id, c)| ClientStats {
+            client: format!("{client_id:016x}"),
+            session: c.lease.session(),
+            lease: format!("{:016x}", c.lease.number()),
+            capacity_bytes: c.lease.capacity(),
+            load: c.links.load.is_some(),
+            store: c.links.store.is_some(),
+        });
+        Stats {
+            epoch: format!("{:016x}", self.epoch),
+            free_bytes: self.pool.free(),
+            chunk_bytes: self.pool.chunk_bytes(),
+            tally: self.tally,
+            clients: clients.collect(),
+        }
+    }
+}
+
+impl Client {
+    fn new(lease: Lease) -> Client {
+        Client {
+            links: Links::default(),
+            lease,
+            kept: false,
+            joined: false,
+            idle_since: None,
+            liveness: Liveness::default(),
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            session: self.lease.session(),
+            live: self.links.load.is_some(),
+            joined: self.joined,
+        }
+    }
+
+    /// Accepts a request that was judged good.
+    fn connect(&mut self, id: &Arc<Id>, req: &Req, depths: (u8, u8), epoch: u64) -> Result<()> {
+        if req.role == Role::Load {
+            // The fence: no queue pair of an older session is left and all its
+            // keys are void before the client hears that it is let in.
+            self.links = Links::default();
+            self.liveness.restart();
+            self.joined = false;
+            // A client that was let in before, under whatever number.
+            self.kept = self.lease.session() != 0;
+            self.lease.rekey(epoch, req.session)?;
+        }
+        let link = Connection::new(id.clone(), self.lease.domain(), self.lease.queue(), 2, 1)?;
+        link.accept(ConnectParams {
+            private_data: &self.lease.reply(epoch, self.kept)?.encode(),
+            responder_resources: depths.0,
+            initiator_depth: depths.1,
+            retry_count: RETRY_COUNT,
+            rnr_retry_count: RNR_RETRY_COUNT,
+        })?;
+        self.idle_since = None;
+        match req.role {
+            Role::Load => self.links.load = Some(link),
+            Role::Store => {
+                self.joined = true;
+                self.links.store = Some(link);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, why: &'static str, client_id: u64) {
+        self.links = Links::default();
+        self.idle_since = Some(Instant::now());
+        info!(
+            client = format!("{client_id:016x}"),
+            session = self.lease.session(),
+            "session over: {why}"
+        );
+    }
+
+    fn is_alive(&mut self) -> bool {
+        let Some(load) = &self.links.load else {
+            return true;
+        };
+        while let Ok(Some(done)) = load.queue().poll() {
+            if !self.liveness.answered(done.wr_id, done.error.is_none()) {
+                return false;
+            }
+        }
+        match self.liveness.tick() {
+            Verdict::Ask(number) => load.post_empty(number).is_ok(),
+            Verdict::Wait => true,
+            Verdict::Dead => false,
+        }
+    }
+}
+
+impl Links {
+    fn has(&self, key: Key) -> bool {
+        [&self.load, &self.store]
+            .into_iter()
+            .flatten()
+            .any(|link| link.key() == key)
+    }
+}
+
+fn no_memory(peer: &str, error: &rapidswap_verbs::Error) -> Reason {
+    warn!(%peer, "cannot serve: {error}; if memory cannot be registered, raise RLIMIT_MEMLOCK (ulimit -l) or run as root");
+    Reason::NoMemory
+}
