@@ -29,6 +29,8 @@ pub(crate) enum Complaint {
     Layout(LayoutError),
     /// It offers more than we can address.
     TooManyChunks(u32),
+    /// The way to it is one where a WRITE has ended before it has arrived.
+    Iwarp,
     /// It will not let us READ.
     NoReads,
     /// Its chunk table is not that of this session.
@@ -48,6 +50,7 @@ impl fmt::Display for Complaint {
         match *self {
             Complaint::Cancelled => f.write_str("the module is being unloaded"),
             Complaint::Silence(what) => write!(f, "no answer to the {what} in time"),
+            Complaint::Lost(name, 0) => f.write_str(name),
             Complaint::Lost(name, status) => write!(f, "{name} ({status})"),
             Complaint::Rejected(message) => write!(f, "connection rejected ({message})"),
             Complaint::Refused(rej) if rej.version != VERSION => write!(
@@ -61,6 +64,9 @@ impl fmt::Display for Complaint {
             Complaint::TooManyChunks(count) => {
                 write!(f, "the server offers {count} chunks: start it with a larger --chunk")
             }
+            Complaint::Iwarp => f.write_str(
+                "the device there is iWARP, which cannot be relied on here: use InfiniBand or RoCE",
+            ),
             Complaint::NoReads => f.write_str("the server allows no READs"),
             Complaint::WrongTable => f.write_str("the chunk table is not this session's"),
             Complaint::TwoLeases => f.write_str("the server gave each queue pair another memory"),

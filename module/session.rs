@@ -183,7 +183,8 @@ impl Session {
                 Ok(None)
             }
             Action::TearDown { release } => {
-                if release {
+                // A session that is broken tells nobody anything.
+                if release && self.why.lock().is_none() {
                     self.release(&progress.link, timeout_ms);
                 }
                 self.tear_down(driver, progress);

@@ -128,6 +128,14 @@ impl CmId {
         NonNull::new(unsafe { (*self.raw.as_ptr()).device }).ok_or(ENODEV)
     }
 
+    /// Whether the device says that a WRITE has ended before the peer's memory has it.
+    pub(crate) fn is_iwarp(&self) -> Result<bool> {
+        let device = self.device()?;
+        // SAFETY: The identifier keeps the device, and its type never changes.
+        let node_type = unsafe { (*device.as_ptr()).node_type };
+        Ok(u32::from(node_type) == bindings::RDMA_NODE_RNIC)
+    }
+
     /// Makes the queue pair, once.
     pub(super) fn create_qp(
         &self,
