@@ -1,1 +1,75 @@
-//! rapidswap-vm.
+//! Clusters of virtual machines for swapping to another machine's memory.
+//!
+//! [`Cluster::up`] builds what is missing (kernel, module, guest image), boots
+//! two nodes on the patched kernel, joins them by a soft-RoCE link, proves
+//! that link, and turns remote swap on. Each cluster is owned by one
+//! supervisor process; the `rapidswap` program and this library's [`Cluster`]
+//! and [`Node`] are clients of it.
+//!
+//! ```no_run
+//! use rapidswap_progress::Reporter;
+//! use rapidswap_vm::{Cluster, UpOptions};
+//!
+//! let cluster = Cluster::up(&UpOptions::default(), &Reporter::auto())?;
+//! let output = cluster.node("client")?.exec(["uname", "-r"])?;
+//! assert!(output.status.success());
+//! assert!(cluster.splats()?.is_empty());
+//! cluster.down()?;
+//! # Ok::<(), rapidswap_vm::Error>(())
+//! ```
+
+#![deny(unsafe_code)]
+
+mod accel;
+mod cluster;
+mod console;
+mod device;
+mod error;
+mod lease;
+mod limit;
+mod link;
+mod machine;
+mod node;
+mod options;
+mod prepare;
+mod probe;
+mod process;
+mod programs;
+mod qmp;
+mod request;
+mod rundir;
+mod size;
+mod status;
+pub mod supervisor;
+pub mod swap;
+mod sys;
+pub mod virtiofs;
+
+use std::os::fd::BorrowedFd;
+
+pub use cluster::Cluster;
+pub use console::{Splat, SplatKind, classify};
+pub use device::Accel;
+pub use error::{Error, Result};
+pub use lease::abandon;
+pub use limit::MemoryGroup;
+pub use node::Node;
+pub use options::{AccelChoice, DEFAULT_NAME, KernelVariant, UpOptions};
+pub use process::{Process, ProcessHandle};
+pub use rapidswap_protocol::{Exec, ExitStatus, Output, WindowSize};
+pub use size::Size;
+pub use status::{NodeState, NodeStatus, Status};
+
+/// The client's address on the link.
+pub const CLIENT_ADDRESS: &str = "10.77.0.1";
+
+/// The server's address on the link.
+pub const SERVER_ADDRESS: &str = "10.77.0.2";
+
+/// The memory server's port.
+pub const SERVER_PORT: u16 = 9400;
+
+/// The size of the terminal behind a descriptor, if it is one.
+pub fn window_size(fd: BorrowedFd<'_>) -> Option<WindowSize> {
+    sys::window_size(fd)
+}

@@ -1,0 +1,150 @@
+//! The command line, as types.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap_complete::Shell;
+use rapidswap_vm::{AccelChoice, DEFAULT_NAME, KernelVariant, Size};
+
+/// Swap to another machine's memory: clusters of two VMs joined by soft-RoCE.
+#[derive(Debug, Parser)]
+#[command(name = "rapidswap", version, max_term_width = 90, after_help = EXIT_CODES)]
+pub struct Args {
+    /// The cluster meant; clusters of different names run side by side.
+    #[arg(long, global = true, default_value = DEFAULT_NAME)]
+    pub name: String,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit status: that of the command for `exec`, `shell` and `run` (128 and the
+signal if one killed it); else 0 for success and
+    1  failed, and one line on standard error says why
+    2  wrong command line
+   96  `--accel kvm`, and no guest boots under KVM
+   97  a node did not boot
+   98  a node is gone: its kernel panicked, or its QEMU ended
+  126  the command is there and cannot be executed
+  127  there is no such command
+  130  interrupted";
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build what is missing, boot both nodes, prove the link, turn remote swap on.
+    Up(Up),
+    /// End the cluster and everything that belongs to it.
+    Down,
+    /// Show how the cluster is.
+    Status {
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a command in a node, with this one's standard streams.
+    Exec {
+        /// `client` or `server`.
+        node: String,
+        /// Run it on a terminal.
+        #[arg(long, short = 't')]
+        tty: bool,
+        /// The command and its arguments, passed as typed.
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Open a shell in a node.
+    Shell {
+        /// `client` or `server`.
+        node: String,
+    },
+    /// Run a command in the client under a memory limit.
+    Run {
+        /// Its memory limit, such as 64M.
+        #[arg(long, value_name = "SIZE")]
+        limit: Size,
+        /// Processors it may use, such as 0 or 0-1; all of them unless given.
+        #[arg(long, value_name = "LIST")]
+        cpus: Option<String>,
+        /// The command and its arguments, passed as typed.
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Copy a file into a node.
+    Push {
+        /// `client` or `server`.
+        node: String,
+        /// The file here.
+        local: PathBuf,
+        /// Its path there.
+        remote: PathBuf,
+    },
+    /// Copy a file out of a node.
+    Pull {
+        /// `client` or `server`.
+        node: String,
+        /// The file there.
+        remote: PathBuf,
+        /// Its path here, or a directory.
+        local: PathBuf,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// The parts of a cluster.
+    #[command(flatten)]
+    Internal(Internal),
+}
+
+/// How a cluster is to be.
+#[derive(Debug, ClapArgs)]
+pub struct Up {
+    /// What runs the guests; auto takes KVM if a guest really boots under it.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub accel: AccelChoice,
+    /// Memory of the client; the server has what it serves on top.
+    #[arg(long, value_name = "SIZE", default_value = "512M")]
+    pub memory: Size,
+    /// Processors of each node.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub cpus: u32,
+    /// Stop after the link proof: no server, no module, no swap.
+    #[arg(long)]
+    pub no_swap: bool,
+    /// Memory the server offers.
+    #[arg(long, value_name = "SIZE", default_value = "256M")]
+    pub server_mem: Size,
+    /// Size of the client's swap disk.
+    #[arg(long, value_name = "SIZE", default_value = "256M")]
+    pub disk: Size,
+    /// Which kernel the nodes run.
+    #[arg(long, value_enum, default_value = "release")]
+    pub kernel: KernelVariant,
+    /// Which kind of RDMA link joins the nodes.
+    #[arg(long, default_value = "rxe")]
+    pub profile: String,
+}
+
+/// Processes that a cluster consists of; nothing to be typed.
+#[derive(Debug, Subcommand)]
+pub enum Internal {
+    /// Own a cluster.
+    #[command(name = "__supervise", hide = true)]
+    Supervise,
+    /// Serve a directory to a VM.
+    #[command(name = "__virtiofs", hide = true)]
+    Virtiofs {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Remove a run directory when its owner has ended.
+    #[command(name = "__sweep", hide = true)]
+    Sweep {
+        /// The directory.
+        dir: PathBuf,
+    },
+}

@@ -1,0 +1,48 @@
+//! What is printed, and what the exit status says.
+
+use std::io::{self, Write};
+
+use rapidswap_vm::{Error, Status};
+
+/// `--accel kvm` and it does not work.
+const NO_KVM: u8 = 96;
+/// A node did not boot.
+const BOOT_FAILED: u8 = 97;
+/// A node is gone.
+pub const NODE_GONE: u8 = 98;
+
+/// The exit status for an error.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<Error>() {
+        Some(Error::KvmUnusable(_)) => NO_KVM,
+        Some(Error::Boot { .. }) => BOOT_FAILED,
+        Some(Error::NodeGone { .. }) => NODE_GONE,
+        Some(Error::Agent(agent)) => missing_command(agent),
+        _ => 1,
+    }
+}
+
+/// As a shell: 127 for no such command, 126 for one that cannot be executed.
+fn missing_command(error: &rapidswap_protocol::Error) -> u8 {
+    use nix::libc::{EACCES, ENOENT, ENOEXEC};
+    match error {
+        rapidswap_protocol::Error::Remote { errno, .. } => match *errno {
+            ENOENT => 127,
+            EACCES | ENOEXEC => 126,
+            _ => 1,
+        },
+        _ => 1,
+    }
+}
+
+/// Prints a status.
+pub fn status(status: &Status, json: bool) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, status)?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{status}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! A cluster from the outside.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rapidswap_progress::Reporter;
+
+use crate::console::{self, Splat};
+use crate::error::{Error, IoContext, Result};
+use crate::lease::Lease;
+use crate::link;
+use crate::node::{self, Node, ask};
+use crate::options::{UpOptions, check_name};
+use crate::prepare::prepare;
+use crate::process::reply;
+use crate::request::{self, Reply, Request};
+use crate::rundir::{self, Presence};
+use crate::status::Status;
+use crate::swap::{self, SwapOptions};
+
+/// What booting both nodes takes under TCG on two cores.
+const BOOT: Duration = Duration::from_secs(6);
+
+/// A running cluster. Dropping it does nothing to the cluster, which belongs
+/// to its supervisor: end it with [`Cluster::down`].
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    name: String,
+    run_dir: PathBuf,
+}
+
+impl Cluster {
+    /// Makes what is missing, boots the nodes, proves the link and, unless
+    /// told otherwise, turns remote swap on. If it fails nothing is left.
+    pub fn up(options: &UpOptions, reporter: &Reporter) -> Result<Cluster> {
+        options.validate()?;
+        let base = rundir::base();
+        rundir::sweep(&base);
+        if rundir::presence(&base, &options.name)? == Presence::Live {
+            return Err(Error::AlreadyUp(options.name.clone()));
+        }
+        let plan = prepare(options, reporter)?;
+        let nodes = plan.nodes.len();
+        let cluster = Cluster::named(&options.name);
+
+        let started = Instant::now();
+        let step = reporter.step("boot", BOOT);
+        let lease = Lease::start(plan)?;
+        lease.ready(&step, nodes)?;
+        step.done("both nodes are up");
+        link::prove(&cluster, &options.profile, reporter)?;
+        if options.swap {
+            let step = reporter.step("remote swap", Duration::from_secs(2));
+            swap::on(&cluster, &SwapOptions { server_mib: options.server_mib })?;
+            step.done("on");
+        }
+        let up_s = started.elapsed().as_secs_f64();
+        lease.commit(up_s, options.swap)?;
+        reporter.note(&format!("cluster {} is up in {up_s:.1} s", options.name));
+        Ok(cluster)
+    }
+
+    /// The running cluster of that name.
+    pub fn attach(name: &str) -> Result<Cluster> {
+        check_name(name)?;
+        let base = rundir::base();
+        rundir::sweep(&base);
+        match rundir::presence(&base, name)? {
+            Presence::Live => Ok(Cluster::named(name)),
+            Presence::Absent => Err(Error::NoCluster(name.to_owned())),
+        }
+    }
+
+    fn named(name: &str) -> Cluster {
+        Cluster { name: name.to_owned(), run_dir: rundir::base().join(name) }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The directory of its socket and consoles, while it runs.
+    pub fn run_dir(&self) -> &PathBuf {
+        &self.run_dir
+    }
+
+    /// Ends it; returns when no process and no file of it is left.
+    pub fn down(self) -> Result<()> {
+        let connection = self.connect()?;
+        request::send(&connection, &Request::Down, &[]).map_err(|_| Error::SupervisorGone)?;
+        match reply(&connection)? {
+            Reply::Done => {}
+            other => return Err(node::failed(other)),
+        }
+        // Nothing more is said: this is the end of the supervisor itself.
+        let _ = reply(&connection);
+        Ok(())
+    }
+
+    /// How it is.
+    pub fn status(&self) -> Result<Status> {
+        match ask(&self.connect()?, &Request::Status)? {
+            Reply::Status(status) => Ok(*status),
+            other => Err(node::failed(other)),
+        }
+    }
+
+    /// One of its nodes.
+    pub fn node(&self, name: &str) -> Result<Node> {
+        let status = self.status()?;
+        if status.nodes.iter().any(|node| node.name == name) {
+            return Ok(Node::new(&self.run_dir, &self.name, name));
+        }
+        let known: Vec<_> = status.nodes.into_iter().map(|node| node.name).collect();
+        Err(Error::UnknownNode { node: name.to_owned(), known: known.join(", ") })
+    }
+
+    /// Kernel faults on any console so far. A console that cannot be read is
+    /// an error, not a clean one.
+    pub fn splats(&self) -> Result<Vec<Splat>> {
+        let mut splats = Vec::new();
+        for node in self.status()?.nodes {
+            let found = console::scan(&node.console);
+            splats.extend(found.what(|| format!("cannot scan {}", node.console.display()))?);
+        }
+        Ok(splats)
+    }
+
+    /// The QEMU command line of a node, as one would type it.
+    pub fn command_line(&self, node: &str) -> Result<String> {
+        let path = self.run_dir.join(node).join("qemu.txt");
+        fs::read_to_string(&path).what(|| format!("cannot read {}", path.display()))
+    }
+
+    fn connect(&self) -> Result<UnixStream> {
+        node::connect(&self.run_dir, &self.name)
+    }
+}
+
+/// Waits for a condition that nothing announces.
+pub(crate) fn wait_until<T>(
+    limit: Duration,
+    mut condition: impl FnMut() -> Result<Option<T>>,
+) -> Result<Option<T>> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(value) = condition()? {
+            return Ok(Some(value));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,131 @@
+//! Everything that can go wrong between a command and a cluster. Each message
+//! is one line which says what is wrong and, where a user can help, what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::size::Size;
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something about a cluster failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing of that name runs.
+    #[error("no cluster named `{0}` is running: start it with `./just up{option}`", option = named(.0))]
+    NoCluster(String),
+    /// A second `up` of one name.
+    #[error(
+        "cluster `{0}` is already up: use it, stop it with `./just down{option}`, or start another with `--name`",
+        option = named(.0)
+    )]
+    AlreadyUp(String),
+    /// A name that cannot be a directory and a part of a socket path.
+    #[error("`{0}` is not a cluster name: use 1 to 32 of a-z, A-Z, 0-9, - and _")]
+    BadName(String),
+    /// A node nobody declared.
+    #[error("no node named `{node}`: this cluster has {known}")]
+    UnknownNode {
+        /// The name asked for.
+        node: String,
+        /// The names there are.
+        known: String,
+    },
+    /// Text that does not parse as a [`Size`].
+    #[error("`{0}` is not a size: write a number with K, M or G, such as 64M")]
+    NotASize(String),
+    /// An option out of its range.
+    #[error("{0}")]
+    BadOption(String),
+    /// QEMU is not installed.
+    #[error("{0} is not in PATH: install it with `apt install qemu-system-x86`")]
+    MissingQemu(&'static str),
+    /// QEMU lacks what the link needs.
+    #[error("QEMU {0} is too old: 7.2 or newer is needed")]
+    OldQemu(String),
+    /// `--accel kvm` where no guest boots under KVM.
+    #[error("--accel kvm: {0}; use `--accel tcg` or `--accel auto`")]
+    KvmUnusable(String),
+    /// The scratch disk would not fit.
+    #[error(
+        "not enough disk: {path} has {free} free and the cluster needs {need}; free some or pass a smaller --disk"
+    )]
+    DiskSpace {
+        /// Where the scratch files go.
+        path: PathBuf,
+        /// What is free there.
+        free: Size,
+        /// What is needed.
+        need: Size,
+    },
+    /// A program the guests run was not built.
+    #[error("{0} is missing: run `./just build`")]
+    MissingProgram(PathBuf),
+    /// The kernel, the module or the image could not be made.
+    #[error("{0}")]
+    Prepare(String),
+    /// A node did not come up. The last lines of its console follow the reason.
+    #[error("node `{node}` did not boot: {reason}{tail}")]
+    Boot {
+        /// Which node.
+        node: String,
+        /// What was seen.
+        reason: String,
+        /// The last console lines, each on a line of its own, or nothing.
+        tail: String,
+    },
+    /// The node was up and is not any more.
+    #[error("node `{node}` is gone: {reason}")]
+    NodeGone {
+        /// Which node.
+        node: String,
+        /// What became of it.
+        reason: String,
+    },
+    /// A command that is part of bringing the cluster up failed in a node.
+    #[error("{what} on node `{node}` failed: {detail}")]
+    Step {
+        /// What was being done.
+        what: String,
+        /// On which node.
+        node: String,
+        /// Its status and what it said.
+        detail: String,
+    },
+    /// The supervisor refused or failed.
+    #[error("{0}")]
+    Supervisor(String),
+    /// The cluster's supervisor went away during a request.
+    #[error("the cluster's supervisor ended during the request")]
+    SupervisorGone,
+    /// The agent in a node, or the way to it, failed.
+    #[error(transparent)]
+    Agent(#[from] rapidswap_protocol::Error),
+    /// The operating system refused something.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// The refusal.
+        source: io::Error,
+    },
+}
+
+/// The option that names a cluster other than the default one.
+fn named(name: &str) -> String {
+    if name == crate::DEFAULT_NAME { String::new() } else { format!(" --name {name}") }
+}
+
+/// Adds to an operating-system error what was being done.
+pub(crate) trait IoContext<T> {
+    /// `what` as it stands before the colon in the message.
+    fn what(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> IoContext<T> for std::result::Result<T, E> {
+    fn what(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| Error::Io { what: what(), source: source.into() })
+    }
+}

@@ -1,0 +1,106 @@
+//! Programs under a memory limit: a cgroup v1 memory group, entered as
+//! `cgexec --sticky -g memory:NAME taskset -c CPUS /usr/bin/time -v CMD`.
+
+use std::ffi::{OsStr, OsString};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::cluster::wait_until;
+use crate::error::{Error, Result};
+use crate::node::Node;
+use crate::size::Size;
+
+const MEMORY: &str = "/sys/fs/cgroup/memory";
+
+/// How long the group's last memory and processes may take to go.
+const REMOVAL: Duration = Duration::from_secs(10);
+
+/// A memory group in a node. Remove it with [`MemoryGroup::remove`].
+#[derive(Debug)]
+pub struct MemoryGroup {
+    node: Node,
+    name: String,
+}
+
+impl MemoryGroup {
+    /// Makes a group with a limit and a name of its own.
+    pub fn create(node: &Node, limit: Size) -> Result<MemoryGroup> {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("rapidswap-{}-{number}", process::id());
+        let group = MemoryGroup { node: node.clone(), name };
+        let script = format!("mkdir {MEMORY}/{}", group.name);
+        node.run("making a memory group", ["sh", "-c", &script])?;
+        match group.set_limit(limit) {
+            Ok(()) => Ok(group),
+            Err(error) => {
+                // The limit's refusal is what matters.
+                let _ = group.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// Its name, as `cgexec` takes it after `memory:`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Changes its limit.
+    pub fn set_limit(&self, limit: Size) -> Result<()> {
+        let file = format!("{MEMORY}/{}/memory.limit_in_bytes", self.name);
+        let script = format!("echo {} > {file}", limit.bytes());
+        self.node.run("setting the memory limit", ["sh", "-c", &script]).map(drop)
+    }
+
+    /// The command line that runs `command` in the group on `cpus`.
+    pub fn command<I, S>(&self, cpus: &str, command: I) -> Vec<OsString>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let group = format!("memory:{}", self.name);
+        let wrapper =
+            ["cgexec", "--sticky", "-g", &group, "taskset", "-c", cpus, "/usr/bin/time", "-v"];
+        let mut argv: Vec<OsString> = wrapper.iter().map(OsString::from).collect();
+        argv.extend(command.into_iter().map(|arg| arg.as_ref().to_owned()));
+        argv
+    }
+
+    /// Ends what still runs in it and removes it.
+    pub fn remove(self) -> Result<()> {
+        let directory = format!("{MEMORY}/{}", self.name);
+        let script = format!(
+            "for pid in $(cat {directory}/cgroup.procs); do kill -9 $pid 2>/dev/null; done; \
+             rmdir {directory} 2>/dev/null"
+        );
+        let gone = wait_until(REMOVAL, || {
+            let status = self.node.exec(["sh", "-c", &script])?.status;
+            Ok(status.success().then_some(()))
+        })?;
+        gone.ok_or_else(|| Error::Step {
+            what: format!("removing memory group {}", self.name),
+            node: self.node.name().into(),
+            detail: format!("it is still in use after {} s", REMOVAL.as_secs()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_the_documented_one() {
+        let node = Node::new("/run".as_ref(), "default", "client");
+        let group = MemoryGroup { node, name: "one".into() };
+        let argv = group.command("0,1", ["prog", "an arg"]);
+        let expected = "cgexec --sticky -g memory:one taskset -c 0,1 /usr/bin/time -v prog|an arg";
+        let expected: Vec<&str> = expected.split('|').flat_map(|part| match part {
+            "an arg" => vec![part],
+            other => other.split(' ').collect(),
+        }).collect();
+        assert_eq!(argv, expected);
+    }
+}

@@ -1,0 +1,187 @@
+//! One node of a running cluster.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use rapidswap_protocol::{Error as AgentError, Exec, Output};
+
+use crate::console;
+use crate::error::{Error, IoContext, Result};
+use crate::process::{Process, pipe, reply};
+use crate::request::{self, Control, Reply, Request};
+use crate::supervisor::SOCKET;
+
+/// A node: something that runs commands, takes files, has a console and can
+/// be stopped for a while.
+#[derive(Clone, Debug)]
+pub struct Node {
+    run_dir: PathBuf,
+    cluster: String,
+    name: String,
+}
+
+impl Node {
+    pub(crate) fn new(run_dir: &Path, cluster: &str, name: &str) -> Node {
+        Node {
+            run_dir: run_dir.to_owned(),
+            cluster: cluster.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs a command to its end, with nothing on its standard input.
+    pub fn exec<I, S>(&self, argv: I) -> Result<Output>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        self.spawn(Exec::new(argv))?.output()
+    }
+
+    /// Starts a command.
+    pub fn spawn(&self, exec: Exec) -> Result<Process> {
+        Process::start(self.connect()?, &self.name, exec)
+    }
+
+    /// Runs a command that has to succeed; gives its standard output as text.
+    /// `what` says what it is for, should it fail.
+    pub fn run<I, S>(&self, what: &str, argv: I) -> Result<String>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let output = self.exec(argv)?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said: Vec<&str> = said.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        let detail = match said.is_empty() {
+            true => output.status.to_string(),
+            false => format!("{}: {}", output.status, said.join("; ")),
+        };
+        Err(Error::Step { what: what.to_owned(), node: self.name.clone(), detail })
+    }
+
+    /// Writes all of `data` to a file in the node, which appears under its
+    /// name when it is complete.
+    pub fn push(&self, path: &Path, mode: u32, data: &mut (dyn Read + Send)) -> Result<()> {
+        let connection = self.connect()?;
+        let (far, near) = pipe()?;
+        let request =
+            Request::Push { node: self.name.clone(), path: path.to_owned(), mode };
+        request::send(&connection, &request, &[far.as_fd()]).map_err(|_| Error::SupervisorGone)?;
+        drop(far);
+        let mut near = File::from(near);
+        match io::copy(data, &mut near) {
+            Ok(_) => {
+                // A supervisor that has refused has closed the connection.
+                let _ = request::send(&connection, &Control::Complete, &[]);
+            }
+            // It stopped reading, and its answer says why.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) => return Err(error).what(|| format!("cannot push {}", path.display())),
+        }
+        drop(near);
+        done(&connection)
+    }
+
+    /// Reads a file of the node to its end.
+    pub fn pull(&self, path: &Path, sink: &mut (dyn Write + Send)) -> Result<()> {
+        let connection = self.connect()?;
+        let (near, far) = pipe()?;
+        let request = Request::Pull { node: self.name.clone(), path: path.to_owned() };
+        request::send(&connection, &request, &[far.as_fd()]).map_err(|_| Error::SupervisorGone)?;
+        drop(far);
+        let copied = io::copy(&mut File::from(near), sink);
+        // The node's own reason comes first: a cut file is its consequence.
+        done(&connection)?;
+        copied.map(drop).what(|| format!("cannot store {}", path.display()))
+    }
+
+    /// Stops its processors; it neither computes nor answers until
+    /// [`Node::resume`].
+    pub fn pause(&self) -> Result<()> {
+        self.ask(&Request::Pause { node: self.name.clone() }).map(drop)
+    }
+
+    /// Lets its processors go on.
+    pub fn resume(&self) -> Result<()> {
+        self.ask(&Request::Resume { node: self.name.clone() }).map(drop)
+    }
+
+    /// Gives its QEMU any QMP command.
+    pub fn qmp(&self, command: &str, arguments: serde_json::Value) -> Result<serde_json::Value> {
+        let (node, command) = (self.name.clone(), command.to_owned());
+        match self.ask(&Request::Qmp { node, command, arguments })? {
+            Reply::Value(value) => Ok(value),
+            other => Err(failed(other)),
+        }
+    }
+
+    /// All its kernel has said so far.
+    pub fn console(&self) -> Result<String> {
+        let path = self.console_path();
+        let bytes = fs::read(&path).what(|| format!("cannot read {}", path.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The file its console goes to.
+    pub fn console_path(&self) -> PathBuf {
+        self.run_dir.join(&self.name).join(console::FILE)
+    }
+
+    fn ask(&self, request: &Request) -> Result<Reply> {
+        ask(&self.connect()?, request)
+    }
+
+    fn connect(&self) -> Result<UnixStream> {
+        connect(&self.run_dir, &self.cluster)
+    }
+}
+
+/// Opens a connection to a cluster's supervisor.
+pub(crate) fn connect(run_dir: &Path, cluster: &str) -> Result<UnixStream> {
+    UnixStream::connect(run_dir.join(SOCKET)).map_err(|_| Error::NoCluster(cluster.to_owned()))
+}
+
+/// One question, one answer.
+pub(crate) fn ask(connection: &UnixStream, request: &Request) -> Result<Reply> {
+    request::send(connection, request, &[]).map_err(|_| Error::SupervisorGone)?;
+    match reply(connection)? {
+        reply @ (Reply::Done | Reply::Status(_) | Reply::Value(_)) => Ok(reply),
+        other => Err(failed(other)),
+    }
+}
+
+fn done(connection: &UnixStream) -> Result<()> {
+    match reply(connection)? {
+        Reply::Done => Ok(()),
+        other => Err(failed(other)),
+    }
+}
+
+/// The error in a reply.
+pub(crate) fn failed(reply: Reply) -> Error {
+    match reply {
+        Reply::UnknownNode { node, known } => Error::UnknownNode { node, known },
+        Reply::NodeGone { node, reason } => Error::NodeGone { node, reason },
+        Reply::Remote { errno, message } => AgentError::Remote { errno, message }.into(),
+        Reply::Failed(reason) => Error::Supervisor(reason),
+        other => Error::Supervisor(format!("the supervisor answered out of turn: {other:?}")),
+    }
+}
+
+/// The error of an answer that cannot be read.
+pub(crate) fn unexpected(error: &io::Error) -> Error {
+    Error::Supervisor(format!("the supervisor's answer cannot be read: {error}"))
+}

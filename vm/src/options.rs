@@ -1,0 +1,152 @@
+//! What a cluster is asked to be.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The cluster that commands without `--name` mean.
+pub const DEFAULT_NAME: &str = "default";
+
+/// Which accelerator is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum AccelChoice {
+    /// KVM where a guest really boots under it, else TCG.
+    #[default]
+    Auto,
+    /// KVM or nothing.
+    Kvm,
+    /// QEMU's translator, on any host.
+    Tcg,
+}
+
+/// Which build of the kernel the nodes run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelVariant {
+    /// The one that tests and benchmarks use.
+    #[default]
+    Release,
+    /// With `DEBUG_VM`, `PROVE_LOCKING` and `DEBUG_ATOMIC_SLEEP`; slow.
+    Debug,
+}
+
+impl fmt::Display for KernelVariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            KernelVariant::Release => "release",
+            KernelVariant::Debug => "debug",
+        })
+    }
+}
+
+/// How [`crate::Cluster::up`] makes a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpOptions {
+    /// Its name; clusters of different names run side by side.
+    pub name: String,
+    /// The accelerator asked for.
+    pub accel: AccelChoice,
+    /// Memory of the client node in MiB; the server node has as much and
+    /// what it serves on top.
+    pub memory_mib: u32,
+    /// CPUs of each node.
+    pub cpus: u32,
+    /// Whether to go on after the link proof: memory server, module, swapon.
+    pub swap: bool,
+    /// Memory the server offers, in MiB.
+    pub server_mib: u64,
+    /// Size of the client's swap disk in MiB.
+    pub disk_mib: u64,
+    /// Which kernel the nodes run.
+    pub kernel: KernelVariant,
+    /// Which kind of RDMA link joins the nodes.
+    pub profile: String,
+}
+
+impl Default for UpOptions {
+    fn default() -> UpOptions {
+        UpOptions {
+            name: DEFAULT_NAME.to_owned(),
+            accel: AccelChoice::Auto,
+            memory_mib: 512,
+            cpus: 1,
+            swap: true,
+            server_mib: 256,
+            disk_mib: 256,
+            kernel: KernelVariant::Release,
+            profile: "rxe".to_owned(),
+        }
+    }
+}
+
+impl UpOptions {
+    /// Refuses what cannot work before anything is started.
+    pub fn validate(&self) -> Result<()> {
+        check_name(&self.name)?;
+        let refuse = |text: String| Err(Error::BadOption(text));
+        if !(256..=262_144).contains(&self.memory_mib) {
+            return refuse(format!(
+                "--memory {}M is out of range: a node needs 256M to 256G",
+                self.memory_mib
+            ));
+        }
+        if !(1..=64).contains(&self.cpus) {
+            return refuse(format!("--cpus {} is out of range: use 1 to 64", self.cpus));
+        }
+        if !(1..=1 << 20).contains(&self.server_mib) {
+            return refuse(format!(
+                "--server-mem {}M is out of range: use 1M to 1T",
+                self.server_mib
+            ));
+        }
+        if !(1..=1 << 20).contains(&self.disk_mib) {
+            return refuse(format!("--disk {}M is out of range: use 1M to 1T", self.disk_mib));
+        }
+        if self.profile != "rxe" {
+            return refuse(format!(
+                "profile `{}` cannot be brought up in VMs: use `rxe`",
+                self.profile
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A name becomes a directory and part of socket paths, which are short.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.is_empty() || name.len() > 32 || name.starts_with('-') || !name.chars().all(plain) {
+        return Err(Error::BadName(name.to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        UpOptions::default().validate().expect("defaults");
+    }
+
+    #[test]
+    fn bad_options_say_what_to_do() {
+        let cases = [
+            UpOptions { name: "../x".into(), ..UpOptions::default() },
+            UpOptions { name: String::new(), ..UpOptions::default() },
+            UpOptions { memory_mib: 1, ..UpOptions::default() },
+            UpOptions { cpus: 0, ..UpOptions::default() },
+            UpOptions { server_mib: 0, ..UpOptions::default() },
+            UpOptions { disk_mib: 0, ..UpOptions::default() },
+            UpOptions { profile: "mlx4".into(), ..UpOptions::default() },
+        ];
+        for options in cases {
+            let error = options.validate().expect_err("refused").to_string();
+            assert!(error.contains("use ") || error.contains("needs"), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+}

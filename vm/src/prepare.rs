@@ -1,0 +1,178 @@
+//! What has to exist before a cluster can start: kernel, module, image,
+//! programs, room on the disk. Each is looked at before anything is started.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::statvfs::statvfs;
+use rapidswap_kernel::{Kernel, Variant};
+use rapidswap_progress::Reporter;
+
+use crate::accel::{self, Choice};
+use crate::device::Accel;
+use crate::error::{Error, IoContext, Result};
+use crate::options::{KernelVariant, UpOptions};
+use crate::size::Size;
+use crate::supervisor::{NodePlan, Plan};
+use crate::{CLIENT_ADDRESS, SERVER_ADDRESS, programs, rundir};
+
+/// Room for what guests write to their root disks.
+const ROOT_WRITES_MIB: u64 = 128;
+
+/// Memory of the server node beyond what it serves and what any node has:
+/// page tables and the adapter's structures.
+const SERVER_EXTRA_MIB: u64 = 64;
+
+/// Makes everything that `options` need and says how to start it.
+pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> {
+    options.validate()?;
+    let cache = cache()?;
+    let scratch = cache.join("scratch");
+    fs::create_dir_all(&scratch).what(|| format!("cannot make {}", scratch.display()))?;
+    require_space(&scratch, Size::from_mib(options.disk_mib + ROOT_WRITES_MIB))?;
+    let qemu = accel::qemu_version()?;
+    let agent = programs::agent()?;
+    let guest_programs = programs::guest()?;
+    let known = accel::known(options.accel)?;
+    if let Some(choice) = &known {
+        announce(choice, reporter);
+    }
+
+    let started = Instant::now();
+    let variant = match options.kernel {
+        KernelVariant::Release => Variant::Release,
+        KernelVariant::Debug => Variant::Debug,
+    };
+    let kernel = rapidswap_kernel::ensure(variant, reporter).map_err(failed)?;
+    let mut modules = in_tree_modules(&kernel)?;
+    modules.push(rapidswap_kernel::module(&kernel, variant, reporter).map_err(failed)?);
+    let image = rapidswap_images::ensure(reporter).map_err(failed)?;
+    let build_s = started.elapsed().as_secs_f64();
+
+    let choice = match known {
+        Some(choice) => choice,
+        None => {
+            let choice = accel::probed(options.accel, &kernel.vmlinux, &qemu, &cache, reporter)?;
+            announce(&choice, reporter);
+            choice
+        }
+    };
+    Ok(Plan {
+        name: options.name.clone(),
+        base: rundir::base(),
+        accel: choice.accel,
+        accel_reason: choice.reason,
+        vmlinux: kernel.vmlinux,
+        kernel: options.kernel,
+        kernel_release: kernel.release,
+        agent,
+        image: image.root,
+        programs: guest_programs,
+        modules,
+        scratch,
+        cpus: options.cpus,
+        disk_mib: options.disk_mib,
+        boot_deadline_s: boot_deadline(choice.accel, options.kernel).as_secs(),
+        build_s,
+        nodes: nodes(options),
+    })
+}
+
+fn nodes(options: &UpOptions) -> Vec<NodePlan> {
+    let memory_mib = u64::from(options.memory_mib);
+    vec![
+        NodePlan {
+            name: "client".into(),
+            address: CLIENT_ADDRESS.into(),
+            memory_mib,
+            swap_disk: true,
+        },
+        NodePlan {
+            name: "server".into(),
+            address: SERVER_ADDRESS.into(),
+            memory_mib: memory_mib + options.server_mib + SERVER_EXTRA_MIB,
+            swap_disk: false,
+        },
+    ]
+}
+
+fn announce(choice: &Choice, reporter: &Reporter) {
+    reporter.note(&format!("accel: {} ({})", choice.accel.name(), choice.reason));
+}
+
+/// A panic or an exit is noticed when it happens; this is for a kernel that
+/// hangs without a word, and for a busy host.
+fn boot_deadline(accel: Accel, kernel: KernelVariant) -> Duration {
+    let base = match accel {
+        Accel::Kvm => 60,
+        Accel::Tcg => 120,
+    };
+    Duration::from_secs(match kernel {
+        KernelVariant::Release => base,
+        KernelVariant::Debug => 4 * base,
+    })
+}
+
+fn in_tree_modules(kernel: &Kernel) -> Result<Vec<PathBuf>> {
+    let problem = || format!("cannot read {}", kernel.modules.display());
+    let mut modules = Vec::new();
+    for entry in fs::read_dir(&kernel.modules).what(problem)? {
+        let path = entry.what(problem)?.path();
+        if path.extension().is_some_and(|extension| extension == "ko") {
+            modules.push(path);
+        }
+    }
+    Ok(modules)
+}
+
+/// `$XDG_CACHE_HOME/rapidswap`.
+fn cache() -> Result<PathBuf> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+    match base {
+        Some(dir) => Ok(dir.join("rapidswap")),
+        None => Err(Error::BadOption("no cache directory: set HOME or XDG_CACHE_HOME".into())),
+    }
+}
+
+fn require_space(dir: &Path, need: Size) -> Result<()> {
+    let stat = statvfs(dir).what(|| format!("cannot look at {}", dir.display()))?;
+    let free = Size::from_mib((stat.blocks_available() * stat.fragment_size()) >> 20);
+    if free < need {
+        return Err(Error::DiskSpace { path: dir.to_owned(), free, need });
+    }
+    Ok(())
+}
+
+fn failed(error: impl std::error::Error) -> Error {
+    // The whole chain on one line: the cause is often the only useful part.
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    Error::Prepare(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_one_clear_line() {
+        let error = require_space(Path::new("/"), Size::from_mib(1 << 40)).expect_err("too much");
+        let text = error.to_string();
+        assert!(text.starts_with("not enough disk: / has "), "{text}");
+        assert!(text.contains("--disk"), "{text}");
+    }
+
+    #[test]
+    fn the_server_has_room_for_what_it_serves() {
+        let options = UpOptions { memory_mib: 512, server_mib: 256, ..UpOptions::default() };
+        let nodes = nodes(&options);
+        assert!(nodes[1].memory_mib >= nodes[0].memory_mib + 256);
+    }
+}

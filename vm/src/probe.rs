@@ -1,0 +1,182 @@
+//! Boots a kernel to its first program and sees whether that lives.
+
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::device::{Accel, Board, Control, Device, Entropy, PanicWatch, SerialStream};
+use crate::machine::{Machine, QEMU};
+use crate::qmp::{Event, Qmp};
+use crate::sys;
+
+/// What the probe's program prints.
+const ALIVE: &[u8] = b"rapidswap-probe: user space is alive\n";
+
+/// Boots `kernel` with a program of its own until that has printed a line on
+/// the console. Gives the time this took, or what came instead.
+pub(crate) fn boots(kernel: &Path, accel: Accel, deadline: Duration) -> Result<Duration, String> {
+    let started = Instant::now();
+    let probe = Probe::start(kernel, accel).map_err(|error| format!("no probe: {error}"))?;
+    let until = started + deadline;
+    match probe.watch(until) {
+        Ok(()) => Ok(started.elapsed()),
+        Err(reason) => Err(reason.unwrap_or_else(|| {
+            format!("no guest boots with it within {} s", deadline.as_secs())
+        })),
+    }
+}
+
+struct Probe {
+    qemu: Child,
+    console: UnixStream,
+    monitor: UnixStream,
+    _initrd: tempfile::NamedTempFile,
+}
+
+impl Probe {
+    fn start(kernel: &Path, accel: Accel) -> io::Result<Probe> {
+        let initrd = tempfile::NamedTempFile::new()?;
+        std::fs::write(initrd.path(), rapidswap_agent::initramfs(&first_program()))?;
+        let (console, far_console) = UnixStream::pair()?;
+        let (monitor, far_monitor) = UnixStream::pair()?;
+        let (far_console, far_monitor) = (OwnedFd::from(far_console), OwnedFd::from(far_monitor));
+        let inherited = [far_console.as_raw_fd(), far_monitor.as_raw_fd()];
+        let devices: Vec<Box<dyn Device>> = vec![
+            Box::new(Board { accel, memory_mib: 256, cpus: 1 }),
+            Box::new(PanicWatch),
+            Box::new(SerialStream { fd: inherited[0] }),
+            Box::new(Control { fd: inherited[1] }),
+            Box::new(Entropy),
+        ];
+        let machine =
+            Machine { kernel: kernel.into(), initrd: initrd.path().into(), devices };
+        let mut command = Command::new(QEMU);
+        command.args(machine.args());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        sys::tie(&mut command, &inherited);
+        Ok(Probe { qemu: command.spawn()?, console, monitor, _initrd: initrd })
+    }
+
+    /// `Ok` when the program lives; else a reason, or none if time ran out.
+    fn watch(&self, until: Instant) -> Result<(), Option<String>> {
+        let told = |error: io::Error| Some(error.to_string());
+        // A processor that stops is the end of the wait, not only a deadline:
+        // QEMU itself would sit there for ever.
+        let waker = self.console.try_clone().map_err(told)?;
+        let monitor = self.monitor.try_clone().map_err(told)?;
+        let control = Qmp::start(monitor, move |event| {
+            if matches!(event, Event::Stop | Event::GuestPanicked | Event::Shutdown(_)) {
+                let _ = waker.shutdown(std::net::Shutdown::Both);
+            }
+        });
+        let mut seen = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(None);
+            }
+            self.console.set_read_timeout(Some(left)).map_err(told)?;
+            match (&self.console).read(&mut buffer) {
+                Ok(0) => {
+                    let status = control.and_then(|qmp| qmp.status());
+                    let status = status.unwrap_or_else(|_| "QEMU ended".into());
+                    return Err(Some(format!("no guest boots with it ({status})")));
+                }
+                Ok(count) => seen.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(None),
+                Err(error) => return Err(Some(error.to_string())),
+            }
+            // Without its end, which the console writes its own way.
+            let alive = &ALIVE[..ALIVE.len() - 1];
+            if seen.windows(alive.len()).any(|window| window == alive) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+/// A static x86-64 program which prints [`ALIVE`] on its standard output and
+/// then sleeps: one segment with both headers, 40 bytes of code and the text.
+/// Written out here so that a probe depends on no other build.
+fn first_program() -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    const HEADERS: u64 = 64 + 56;
+    let code: &[u8] = &[
+        0xb8, 1, 0, 0, 0, // mov eax, 1 (write)
+        0xbf, 1, 0, 0, 0, // mov edi, 1
+        0x48, 0x8d, 0x35, 18, 0, 0, 0, // lea rsi, [rip + 18] (the text)
+        0xba, ALIVE.len() as u8, 0, 0, 0, // mov edx, length
+        0x0f, 0x05, // syscall
+        0xb8, 34, 0, 0, 0, // mov eax, 34 (pause)
+        0x0f, 0x05, // syscall
+        0xeb, 0xf7, // jmp back to pause
+        0x90, 0x90, 0x90, 0x90, // up to the text
+    ];
+    let size = HEADERS + (code.len() + ALIVE.len()) as u64;
+    let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+    elf.resize(16, 0);
+    let half = |elf: &mut Vec<u8>, value: u16| elf.extend(value.to_le_bytes());
+    let word = |elf: &mut Vec<u8>, value: u32| elf.extend(value.to_le_bytes());
+    let long = |elf: &mut Vec<u8>, value: u64| elf.extend(value.to_le_bytes());
+    half(&mut elf, 2); // executable
+    half(&mut elf, 62); // x86-64
+    word(&mut elf, 1);
+    long(&mut elf, BASE + HEADERS); // entry
+    long(&mut elf, 64); // program headers
+    long(&mut elf, 0);
+    word(&mut elf, 0);
+    for value in [64, 56, 1, 0, 0, 0] {
+        half(&mut elf, value);
+    }
+    word(&mut elf, 1); // loaded
+    word(&mut elf, 5); // readable, executable
+    for value in [0, BASE, BASE, size, size, 0x1000] {
+        long(&mut elf, value);
+    }
+    elf.extend_from_slice(code);
+    elf.extend_from_slice(ALIVE);
+    elf
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::BufRead;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_first_program_runs_on_this_host_too() {
+        let temp = tempfile::tempdir().expect("temporary directory");
+        let path = temp.path().join("init");
+        std::fs::write(&path, first_program()).expect("written");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("executable");
+        let mut child =
+            Command::new(&path).stdout(Stdio::piped()).spawn().expect("the program starts");
+        let mut line = Vec::new();
+        let stdout = child.stdout.take().expect("piped");
+        io::BufReader::new(stdout).read_until(b'\n', &mut line).expect("a line");
+        assert_eq!(line, ALIVE);
+        assert!(child.try_wait().expect("look").is_none(), "it sleeps on");
+        child.kill().expect("killed");
+        child.wait().expect("reaped");
+    }
+
+    #[test]
+    fn a_kernel_that_is_none_does_not_boot() {
+        let kernel = tempfile::NamedTempFile::new().expect("file");
+        let reason = boots(kernel.path(), Accel::Tcg, Duration::from_secs(60)).expect_err("none");
+        assert!(reason.contains("QEMU ended"), "{reason}");
+    }
+}

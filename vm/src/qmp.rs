@@ -1,0 +1,174 @@
+//! QEMU's control protocol: one JSON object a line, answers and events mixed.
+//! A dozen commands and four events are all that is used, so this is the
+//! whole client; the generated crates cost more to compile than to replace.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, IoContext, Result};
+
+/// How long QEMU may take to answer. Its main loop can be busy for seconds
+/// on a loaded host; longer means that it hangs.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// Something QEMU said on its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The guest's kernel panicked.
+    GuestPanicked,
+    /// The processors were stopped, by a command or by a failure.
+    Stop,
+    /// The processors go on.
+    Resume,
+    /// The machine is shut down, with QEMU's reason.
+    Shutdown(String),
+}
+
+/// A connection to one QEMU. Commands may be given from any thread; they are
+/// carried out one at a time.
+pub struct Qmp {
+    line: Mutex<Line>,
+}
+
+struct Line {
+    stream: UnixStream,
+    answers: Receiver<Value>,
+    next_id: u64,
+}
+
+impl Qmp {
+    /// Negotiates on a connected socket. `on_event` is called on a thread of
+    /// its own for each event, until QEMU ends.
+    pub fn start(
+        stream: UnixStream,
+        on_event: impl Fn(Event) + Send + 'static,
+    ) -> Result<Qmp> {
+        let reader = stream.try_clone().what(|| "cannot share the QMP socket".into())?;
+        let (sender, answers) = channel();
+        thread::Builder::new()
+            .name("qmp".into())
+            .spawn(move || listen(reader, &sender, on_event))
+            .what(|| "cannot start a thread".into())?;
+        let qmp = Qmp { line: Mutex::new(Line { stream, answers, next_id: 1 }) };
+        qmp.execute("qmp_capabilities", Value::Null)?;
+        Ok(qmp)
+    }
+
+    /// Carries out one command and gives its `return` value.
+    pub fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
+        let mut line = self.line.lock().unwrap_or_else(|e| e.into_inner());
+        let id = line.next_id;
+        line.next_id += 1;
+        let mut request = json!({ "execute": command, "id": id });
+        if !arguments.is_null() {
+            request["arguments"] = arguments;
+        }
+        line.stream
+            .write_all(format!("{request}\n").as_bytes())
+            .what(|| format!("cannot send {command} to QEMU"))?;
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let answer = line.answers.recv_timeout(left).map_err(|error| {
+                Error::Supervisor(match error {
+                    RecvTimeoutError::Timeout => {
+                        format!("QEMU did not answer {command} within {} s", ANSWER.as_secs())
+                    }
+                    RecvTimeoutError::Disconnected => format!("QEMU ended during {command}"),
+                })
+            })?;
+            // An answer to a command that timed out earlier is late, not ours.
+            if answer["id"] != id {
+                continue;
+            }
+            if let Some(error) = answer.get("error") {
+                let reason = error["desc"].as_str().unwrap_or("no reason given");
+                return Err(Error::Supervisor(format!("QEMU refused {command}: {reason}")));
+            }
+            return Ok(answer["return"].clone());
+        }
+    }
+
+    /// Stops the guest's processors.
+    pub fn stop(&self) -> Result<()> {
+        self.execute("stop", Value::Null).map(drop)
+    }
+
+    /// Lets the guest's processors go on.
+    pub fn cont(&self) -> Result<()> {
+        self.execute("cont", Value::Null).map(drop)
+    }
+
+    /// QEMU's word for what the machine does: `running`, `paused`,
+    /// `internal-error`, `guest-panicked`, …
+    pub fn status(&self) -> Result<String> {
+        let status = self.execute("query-status", Value::Null)?;
+        Ok(status["status"].as_str().unwrap_or("unknown").to_owned())
+    }
+}
+
+/// Sorts what QEMU says until it ends.
+fn listen(stream: UnixStream, answers: &Sender<Value>, on_event: impl Fn(Event)) {
+    for line in BufReader::new(stream).lines() {
+        let Ok(line) = line else { return };
+        let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
+        if message.get("event").is_some() {
+            if let Some(event) = event(&message) {
+                on_event(event);
+            }
+        } else if message.get("id").is_some() {
+            // Nobody waits any more when the receiver is gone.
+            let _ = answers.send(message);
+        }
+    }
+}
+
+fn event(message: &Value) -> Option<Event> {
+    match message["event"].as_str()? {
+        "GUEST_PANICKED" => Some(Event::GuestPanicked),
+        "STOP" => Some(Event::Stop),
+        "RESUME" => Some(Event::Resume),
+        "SHUTDOWN" => {
+            Some(Event::Shutdown(message["data"]["reason"].as_str().unwrap_or("").to_owned()))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::QEMU;
+    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::process::Command;
+
+    #[test]
+    fn a_real_qemu_answers_refuses_and_reports() {
+        let (ours, theirs) = UnixStream::pair().expect("pair");
+        let theirs = OwnedFd::from(theirs);
+        let mut command = Command::new(QEMU);
+        command.args(["-nodefaults", "-display", "none", "-machine", "none", "-S"]);
+        command.args(["-chardev", &format!("socket,id=qmp,fd={}", theirs.as_raw_fd())]);
+        command.args(["-mon", "chardev=qmp,mode=control"]);
+        crate::sys::tie(&mut command, &[theirs.as_raw_fd()]);
+        let mut qemu = command.spawn().expect("QEMU starts");
+        drop(theirs);
+        let (sender, events) = channel();
+        let qmp = Qmp::start(ours, move |event| drop(sender.send(event))).expect("negotiated");
+        assert_eq!(qmp.status().expect("status"), "prelaunch");
+        qmp.cont().expect("cont");
+        assert_eq!(events.recv_timeout(ANSWER), Ok(Event::Resume));
+        let refusal = qmp.execute("no-such-command", Value::Null).expect_err("refused");
+        assert!(refusal.to_string().contains("QEMU refused no-such-command"), "{refusal}");
+        qmp.execute("quit", Value::Null).expect("quit");
+        assert_eq!(events.recv_timeout(ANSWER), Ok(Event::Shutdown("host-qmp-quit".into())));
+        qemu.wait().expect("QEMU ends");
+        assert!(qmp.status().is_err());
+    }
+}

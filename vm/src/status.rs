@@ -1,0 +1,107 @@
+//! What a cluster says about itself.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::Accel;
+use crate::options::KernelVariant;
+
+/// A running cluster, as `status` shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Its name.
+    pub name: String,
+    /// The accelerator it runs with.
+    pub accel: Accel,
+    /// Why that one.
+    pub accel_reason: String,
+    /// Seconds spent on kernel, module and image; near 0 when all was cached.
+    pub build_s: f64,
+    /// Seconds from the start of the first QEMU until all was ready.
+    pub up_s: f64,
+    /// Whether swap was asked for at `up`.
+    pub swap: bool,
+    /// Which kernel the nodes run.
+    pub kernel: KernelVariant,
+    /// What that kernel calls itself.
+    pub kernel_release: String,
+    /// Processors of each node.
+    pub cpus: u32,
+    /// The supervisor's process.
+    pub supervisor: u32,
+    /// The directory that holds its socket and the consoles.
+    pub run_dir: PathBuf,
+    /// The nodes.
+    pub nodes: Vec<NodeStatus>,
+    /// Lines on any console that report a kernel fault.
+    pub splats: usize,
+}
+
+/// One node of a [`Status`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: String,
+    /// How it is.
+    pub state: NodeState,
+    /// Its address on the link.
+    pub address: String,
+    /// Its memory in MiB.
+    pub memory_mib: u64,
+    /// Its QEMU process.
+    pub pid: u32,
+    /// The file its console goes to.
+    pub console: PathBuf,
+    /// The file that holds its QEMU command line.
+    pub command_line: PathBuf,
+}
+
+/// How a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeState {
+    /// Its kernel runs and its agent has not answered yet.
+    Booting,
+    /// Its agent answers.
+    Up,
+    /// Its processors are stopped; they can be resumed.
+    Paused,
+    /// It will not come back, and this is why.
+    Gone(String),
+}
+
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NodeState::Booting => f.write_str("booting"),
+            NodeState::Up => f.write_str("up"),
+            NodeState::Paused => f.write_str("paused"),
+            NodeState::Gone(reason) => write!(f, "gone: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "cluster  {} (supervisor {})", self.name, self.supervisor)?;
+        writeln!(f, "accel    {} ({})", self.accel.name(), self.accel_reason)?;
+        writeln!(f, "kernel   {} ({})", self.kernel_release, self.kernel)?;
+        writeln!(f, "swap     {}", if self.swap { "remote" } else { "off" })?;
+        writeln!(f, "up in    {:.1} s (prepared in {:.1} s)", self.up_s, self.build_s)?;
+        for node in &self.nodes {
+            writeln!(
+                f,
+                "{:<8} {} at {}, {} MiB, pid {}, console {}",
+                node.name,
+                node.state,
+                node.address,
+                node.memory_mib,
+                node.pid,
+                node.console.display()
+            )?;
+        }
+        write!(f, "splats   {}", self.splats)
+    }
+}

@@ -1,0 +1,339 @@
+//! The one process that owns a running cluster: its QEMUs, their control
+//! channels, the agents' ports, the shares and the run directory. It has a
+//! session of its own, ties every child to itself so that they die with it
+//! however it dies, and answers commands on a unix socket.
+//!
+//! Whoever brings the cluster up holds a *lease*, a socket on the supervisor's
+//! standard input: the plan arrives over it, and until it says `Commit` its
+//! end is the end of the cluster. An interrupted `up` thus leaves nothing.
+
+mod children;
+mod guest;
+mod service;
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::dup2;
+use serde::{Deserialize, Serialize};
+
+use crate::device::Accel;
+use crate::error::{Error, IoContext, Result};
+use crate::options::KernelVariant;
+use crate::request;
+use crate::rundir::{self, RunDir};
+use crate::status::{NodeState, Status};
+use crate::{programs, qmp, sys};
+
+use children::Children;
+use guest::Guest;
+
+/// Name of the socket in the run directory.
+pub(crate) const SOCKET: &str = "socket";
+
+/// Everything a supervisor is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    /// The directory of run directories.
+    pub(crate) base: PathBuf,
+    pub(crate) accel: Accel,
+    pub(crate) accel_reason: String,
+    pub(crate) vmlinux: PathBuf,
+    pub(crate) kernel: KernelVariant,
+    pub(crate) kernel_release: String,
+    pub(crate) agent: PathBuf,
+    pub(crate) image: PathBuf,
+    pub(crate) programs: Vec<PathBuf>,
+    pub(crate) modules: Vec<PathBuf>,
+    /// For disks; on a file system with room.
+    pub(crate) scratch: PathBuf,
+    pub(crate) cpus: u32,
+    pub(crate) disk_mib: u64,
+    pub(crate) boot_deadline_s: u64,
+    pub(crate) build_s: f64,
+    pub(crate) nodes: Vec<NodePlan>,
+}
+
+/// One node of a [`Plan`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct NodePlan {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) memory_mib: u64,
+    pub(crate) swap_disk: bool,
+}
+
+/// What the holder of the lease says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum LeaseOrder {
+    /// What to run; the first message.
+    Plan(Box<Plan>),
+    /// The cluster is good: keep it.
+    Commit { up_s: f64, swap: bool },
+}
+
+/// What the supervisor says to the holder of the lease.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum LeaseReport {
+    /// This node's agent answers.
+    Booted(String),
+    /// All nodes are up and the socket answers.
+    Ready,
+    /// The cluster no longer depends on the lease.
+    Committed,
+    /// The name is taken.
+    AlreadyUp,
+    /// A node did not boot.
+    BootFailed { node: String, reason: String, tail: String },
+    /// Anything else that failed.
+    Failed(String),
+}
+
+/// What happens to a cluster, in the order in which it is dealt with.
+enum Event {
+    /// A node's agent answered, or did not in time.
+    Booted(usize, Result<(), String>),
+    /// A child process ended.
+    Ended(usize),
+    /// A node's QEMU said something.
+    Qmp(usize, qmp::Event),
+    /// The holder of the lease said something.
+    Lease(LeaseOrder),
+    /// The holder of the lease is gone.
+    LeaseEnded,
+    /// A client asked for the end and waits for it.
+    Down(UnixStream),
+    /// A signal asked for the end.
+    Signal,
+}
+
+/// What the connections' threads share.
+pub(crate) struct Shared {
+    guests: Vec<Arc<Guest>>,
+    status: Mutex<Status>,
+}
+
+impl Shared {
+    fn guest(&self, name: &str) -> Option<&Arc<Guest>> {
+        self.guests.iter().find(|guest| guest.name == name)
+    }
+}
+
+/// Supervises a cluster until it is taken down. Runs in `rapidswap
+/// __supervise`, on the process's main thread, which never ends before it.
+pub fn run() -> anyhow::Result<()> {
+    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+    // Before any thread starts, so that all of them inherit it.
+    signals.thread_block()?;
+    let lease = UnixStream::from(OwnedFd::from(std::io::stdin().as_fd().try_clone_to_owned()?));
+    let Some((LeaseOrder::Plan(plan), _)) = request::receive(&lease)? else {
+        anyhow::bail!("no plan arrived");
+    };
+    if let Err(error) = supervise(&plan, &lease, signals) {
+        let report = match error {
+            Error::AlreadyUp(_) => LeaseReport::AlreadyUp,
+            Error::Boot { node, reason, tail } => LeaseReport::BootFailed { node, reason, tail },
+            other => LeaseReport::Failed(other.to_string()),
+        };
+        // Gone, it does not want to know.
+        let _ = request::send(&lease, &report, &[]);
+    }
+    Ok(())
+}
+
+fn supervise(plan: &Plan, lease: &UnixStream, signals: SigSet) -> Result<()> {
+    let run = RunDir::create(&plan.base, &plan.name)?;
+    keep_log(run.path())?;
+    let sweeper = Sweeper::start(run.path())?;
+    let (sender, events) = channel();
+    watch_signals(signals, sender.clone())?;
+    let mut children = Children::new(sender.clone());
+    let started = start(plan, run.path(), &mut children, &sender);
+    let outcome = started.and_then(|shared| {
+        watch_lease(lease, sender.clone())?;
+        drop(sender);
+        dispatch(&shared, &mut children, lease, &events)
+    });
+    children.end();
+    drop(run);
+    sweeper.end();
+    // The client's connection ends with its answer; all is gone by now.
+    if let Some(client) = outcome? {
+        let _ = request::send(&client, &request::Reply::Done, &[]);
+    }
+    Ok(())
+}
+
+/// Starts the nodes and answers commands.
+fn start(
+    plan: &Plan,
+    run: &Path,
+    children: &mut Children,
+    events: &Sender<Event>,
+) -> Result<Arc<Shared>> {
+    let payload = run.join("payload");
+    programs::assemble(&payload, &plan.programs, &plan.modules)?;
+    let initrd = run.join("initrd.cpio");
+    let agent = std::fs::read(&plan.agent).what(|| format!("{}", plan.agent.display()))?;
+    std::fs::write(&initrd, rapidswap_agent::initramfs(&agent)).what(|| "cannot write the initrd".into())?;
+    let mut guests = Vec::new();
+    for index in 0..plan.nodes.len() {
+        guests.push(Arc::new(Guest::start(plan, index, run, children, events)?));
+    }
+    let status = Status {
+        name: plan.name.clone(),
+        accel: plan.accel,
+        accel_reason: plan.accel_reason.clone(),
+        build_s: plan.build_s,
+        up_s: 0.0,
+        swap: false,
+        kernel: plan.kernel,
+        kernel_release: plan.kernel_release.clone(),
+        cpus: plan.cpus,
+        supervisor: std::process::id(),
+        run_dir: run.to_owned(),
+        nodes: Vec::new(),
+        splats: 0,
+    };
+    let shared = Arc::new(Shared { guests, status: Mutex::new(status) });
+    let deadline = Duration::from_secs(plan.boot_deadline_s);
+    for (index, guest) in shared.guests.iter().enumerate() {
+        let (guest, events) = (Arc::clone(guest), events.clone());
+        spawn("attach", move || {
+            let attached = guest.attach(deadline).map_err(|error| error.to_string());
+            let _ = events.send(Event::Booted(index, attached));
+        })?;
+    }
+    let listener = UnixListener::bind(run.join(SOCKET)).what(|| "cannot make the socket".into())?;
+    let (service, events) = (Arc::clone(&shared), events.clone());
+    spawn("accept", move || service::accept(&listener, &service, &events))?;
+    Ok(shared)
+}
+
+/// Deals with events until the cluster is to end; gives the client that waits
+/// for the end, if one does.
+fn dispatch(
+    shared: &Shared,
+    children: &mut Children,
+    lease: &UnixStream,
+    events: &Receiver<Event>,
+) -> Result<Option<UnixStream>> {
+    let mut booting = shared.guests.len();
+    let mut committed = false;
+    let report = |report: LeaseReport| {
+        // The end of the lease is an event of its own.
+        let _ = request::send(lease, &report, &[]);
+    };
+    // Never disconnected: the signal thread holds a sender for ever.
+    while let Ok(event) = events.recv() {
+        match event {
+            Event::Booted(index, Ok(())) => {
+                report(LeaseReport::Booted(shared.guests[index].name.clone()));
+                booting -= 1;
+                if booting == 0 {
+                    report(LeaseReport::Ready);
+                }
+            }
+            Event::Booted(index, Err(reason)) => shared.guests[index].lost(reason),
+            Event::Ended(child) => {
+                let (node, what) = children.reap(child);
+                shared.guests[node].lost(what);
+            }
+            Event::Qmp(index, event) => shared.guests[index].observe(&event),
+            Event::Lease(LeaseOrder::Commit { up_s, swap }) => {
+                committed = true;
+                let mut status = shared.status.lock().unwrap_or_else(|e| e.into_inner());
+                (status.up_s, status.swap) = (up_s, swap);
+                drop(status);
+                report(LeaseReport::Committed);
+            }
+            Event::LeaseEnded if committed => {}
+            Event::Lease(LeaseOrder::Plan(_)) | Event::LeaseEnded | Event::Signal => return Ok(None),
+            Event::Down(client) => return Ok(Some(client)),
+        }
+        if !committed {
+            for guest in &shared.guests {
+                if let NodeState::Gone(reason) = guest.state() {
+                    return Err(guest.boot_error(reason));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// What this process and its shares complain about goes to a file.
+fn keep_log(run: &Path) -> Result<()> {
+    let log = File::create(run.join("supervisor.log"));
+    let log = log.what(|| format!("cannot write in {}", run.display()))?;
+    dup2(log.as_raw_fd(), std::io::stderr().as_raw_fd())
+        .map(drop)
+        .what(|| "cannot redirect the error output".into())
+}
+
+fn watch_lease(lease: &UnixStream, events: Sender<Event>) -> Result<()> {
+    let lease = lease.try_clone().what(|| "cannot share the lease".into())?;
+    spawn("lease", move || {
+        while let Ok(Some((order, _))) = request::receive(&lease) {
+            if events.send(Event::Lease(order)).is_err() {
+                return;
+            }
+        }
+        let _ = events.send(Event::LeaseEnded);
+    })
+}
+
+fn watch_signals(signals: SigSet, events: Sender<Event>) -> Result<()> {
+    spawn("signals", move || {
+        while signals.wait().is_ok() {
+            if events.send(Event::Signal).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(body);
+    thread.map(drop).what(|| "cannot start a thread".into())
+}
+
+/// A process outside this session which removes the run directory should this
+/// one be killed: the kernel kills the other children, but removes no files.
+struct Sweeper {
+    child: std::process::Child,
+}
+
+impl Sweeper {
+    fn start(run: &Path) -> Result<Sweeper> {
+        let mut command = Command::new("/proc/self/exe");
+        // The pipe's other end is open in this process only.
+        command.arg("__sweep").arg(run).stdin(Stdio::piped());
+        sys::detach(&mut command);
+        let child = command.spawn().what(|| "cannot start the sweeper".into())?;
+        Ok(Sweeper { child })
+    }
+
+    fn end(mut self) {
+        drop(self.child.stdin.take());
+        // It has nothing to do, as the directory is gone.
+        let _ = self.child.wait();
+    }
+}
+
+/// Removes `run` when the process at the other end of standard input has
+/// ended. Runs in `rapidswap __sweep`.
+pub fn sweep(run: &Path) {
+    // Nothing is ever written; an error is an end as well.
+    let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+    rundir::remove_after_owner(run);
+}

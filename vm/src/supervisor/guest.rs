@@ -1,0 +1,281 @@
+//! One virtual machine as its supervisor sees it.
+
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::Sender;
+use std::sync::{Condvar, Mutex, OnceLock};
+use std::time::Duration;
+
+use rapidswap_protocol::Agent;
+
+use super::children::{self, Children};
+use super::{Event, NodePlan, Plan};
+use crate::console;
+use crate::device::{
+    AgentPort, Board, Console, Control, Device, Entropy, Identity, Link, PanicWatch, Payload,
+    RootDisk, SwapDisk,
+};
+use crate::error::{Error, IoContext, Result};
+use crate::machine::{Machine, QEMU, printable};
+use crate::qmp::{self, Qmp};
+use crate::status::{NodeState, NodeStatus};
+use crate::{sys, virtiofs};
+
+/// A running virtual machine.
+pub(crate) struct Guest {
+    pub(crate) name: String,
+    plan: NodePlan,
+    dir: PathBuf,
+    pid: u32,
+    port: UnixStream,
+    qmp: OnceLock<Qmp>,
+    /// Kept until the control thread takes it.
+    monitor: Mutex<Option<(UnixStream, Sender<Event>, usize)>>,
+    agent: OnceLock<Agent>,
+    state: Mutex<NodeState>,
+    changed: Condvar,
+}
+
+impl Guest {
+    /// Starts node `index` of the plan.
+    pub(super) fn start(
+        plan: &Plan,
+        index: usize,
+        run: &Path,
+        children: &mut Children,
+        events: &Sender<Event>,
+    ) -> Result<Guest> {
+        let node = &plan.nodes[index];
+        let dir = run.join(&node.name);
+        fs::create_dir(&dir).what(|| format!("cannot make {}", dir.display()))?;
+        let (server, share) = virtiofs::spawn(&run.join("payload"), &run.join("payload.sock"))?;
+        children.adopt(server, index, "its virtiofs server")?;
+
+        let mut handed = Handed::default();
+        let monitor = handed.socket()?;
+        let port = handed.socket()?;
+        let share = handed.keep(share.into());
+        let swap = if node.swap_disk { Some(handed.keep(swap_disk(plan)?)) } else { None };
+        let machine =
+            machine(plan, index, run, &Descriptors {
+                monitor: monitor.1,
+                port: port.1,
+                share,
+                swap,
+            });
+        let args = machine.args();
+        let write = fs::write(dir.join("qemu.txt"), printable(QEMU, &args));
+        write.what(|| format!("cannot write in {}", dir.display()))?;
+        let mut command = Command::new(QEMU);
+        command.args(&args).env("TMPDIR", &plan.scratch);
+        sys::tie(&mut command, &handed.numbers());
+        let child = children::start(&mut command, &dir.join("qemu.log"))
+            .what(|| format!("cannot start {QEMU}"))?;
+        let pid = child.id();
+        children.adopt(child, index, "its QEMU")?;
+        Ok(Guest {
+            name: node.name.clone(),
+            plan: node.clone(),
+            dir,
+            pid,
+            port: port.0,
+            qmp: OnceLock::new(),
+            monitor: Mutex::new(Some((monitor.0, events.clone(), index))),
+            agent: OnceLock::new(),
+            state: Mutex::new(NodeState::Booting),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// Waits for QEMU and then for the agent.
+    pub(super) fn attach(&self, deadline: Duration) -> Result<()> {
+        let taken = self.monitor.lock().unwrap_or_else(|e| e.into_inner()).take();
+        if let Some((monitor, events, index)) = taken {
+            let qmp = Qmp::start(monitor, move |event| {
+                // The supervisor ends before its guests' sockets do.
+                let _ = events.send(Event::Qmp(index, event));
+            })?;
+            let _ = self.qmp.set(qmp);
+        }
+        let port = || self.port.try_clone().what(|| "cannot share the agent's port".into());
+        let agent = Agent::attach(port()?, port()?, deadline)?;
+        let _ = self.agent.set(agent);
+        self.become_state(|state| matches!(state, NodeState::Booting).then_some(NodeState::Up));
+        Ok(())
+    }
+
+    /// How it is just now.
+    pub(crate) fn state(&self) -> NodeState {
+        self.state.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// The agent, while there is one.
+    pub(crate) fn agent(&self) -> Result<&Agent> {
+        match (self.state(), self.agent.get()) {
+            (NodeState::Gone(reason), _) => Err(self.gone(reason)),
+            (_, Some(agent)) => Ok(agent),
+            (_, None) => Err(self.gone("it has not booted yet".into())),
+        }
+    }
+
+    /// QEMU's control channel.
+    pub(crate) fn qmp(&self) -> Result<&Qmp> {
+        match (self.state(), self.qmp.get()) {
+            (_, Some(qmp)) => Ok(qmp),
+            (NodeState::Gone(reason), None) => Err(self.gone(reason)),
+            (_, None) => Err(self.gone("it has not booted yet".into())),
+        }
+    }
+
+    fn gone(&self, reason: String) -> Error {
+        Error::NodeGone { node: self.name.clone(), reason }
+    }
+
+    /// Why the agent's stream broke: the reason may be a moment behind.
+    pub(crate) fn why_gone(&self) -> String {
+        let state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        let waited = self.changed.wait_timeout_while(state, Duration::from_secs(2), |state| {
+            !matches!(state, NodeState::Gone(_))
+        });
+        match &*waited.unwrap_or_else(|e| e.into_inner()).0 {
+            NodeState::Gone(reason) => reason.clone(),
+            _ => "its agent's connection broke".to_owned(),
+        }
+    }
+
+    /// It will not come back: what waits for its agent ends now.
+    pub(super) fn lost(&self, reason: String) {
+        self.become_state(|state| match state {
+            // The first reason is the cause of the others.
+            NodeState::Gone(_) => None,
+            _ => Some(NodeState::Gone(reason)),
+        });
+        // Fails only if it is closed already.
+        let _ = self.port.shutdown(std::net::Shutdown::Both);
+    }
+
+    /// Takes notice of what its QEMU says.
+    pub(super) fn observe(&self, event: &qmp::Event) {
+        match event {
+            qmp::Event::GuestPanicked => self.lost("its kernel panicked".into()),
+            qmp::Event::Shutdown(reason) => self.lost(match reason.as_str() {
+                "guest-reset" => "its kernel rebooted".into(),
+                "guest-shutdown" => "it was shut down".into(),
+                other => format!("its QEMU shut down ({other})"),
+            }),
+            qmp::Event::Resume => self.become_state(|state| {
+                matches!(state, NodeState::Paused).then_some(NodeState::Up)
+            }),
+            qmp::Event::Stop => match self.qmp().and_then(Qmp::status).as_deref() {
+                Ok("internal-error") => {
+                    self.lost("its processor stopped with an internal error".into());
+                }
+                Ok("paused") => self.become_state(|state| {
+                    matches!(state, NodeState::Up).then_some(NodeState::Paused)
+                }),
+                // Running again, or an event that says more follows.
+                _ => {}
+            },
+        }
+    }
+
+    fn become_state(&self, next: impl FnOnce(&NodeState) -> Option<NodeState>) {
+        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(next) = next(&state) {
+            *state = next;
+            self.changed.notify_all();
+        }
+    }
+
+    /// The error of an `up` that this node made fail.
+    pub(super) fn boot_error(&self, reason: String) -> Error {
+        let mut tail = console::tail(&self.console());
+        // QEMU's own complaint, when it would not even start.
+        tail.extend(console::tail(&self.dir.join("qemu.log")));
+        let tail = tail.iter().map(|line| format!("\n  {line}")).collect();
+        Error::Boot { node: self.name.clone(), reason, tail }
+    }
+
+    fn console(&self) -> PathBuf {
+        self.dir.join(console::FILE)
+    }
+
+    /// This node's part of a status.
+    pub(super) fn status(&self) -> NodeStatus {
+        NodeStatus {
+            name: self.name.clone(),
+            state: self.state(),
+            address: self.plan.address.clone(),
+            memory_mib: self.plan.memory_mib,
+            pid: self.pid,
+            console: self.console(),
+            command_line: self.dir.join("qemu.txt"),
+        }
+    }
+}
+
+/// What a QEMU inherits.
+struct Descriptors {
+    monitor: RawFd,
+    port: RawFd,
+    share: RawFd,
+    swap: Option<RawFd>,
+}
+
+fn machine(plan: &Plan, index: usize, run: &Path, fds: &Descriptors) -> Machine {
+    let node = &plan.nodes[index];
+    let peer = &plan.nodes[(index + 1) % plan.nodes.len()];
+    let mut devices: Vec<Box<dyn Device>> = vec![
+        Box::new(Identity { node: node.name.clone(), cluster: plan.name.clone() }),
+        Box::new(Board { accel: plan.accel, memory_mib: node.memory_mib, cpus: plan.cpus }),
+        Box::new(PanicWatch),
+        Box::new(Console { log: run.join(&node.name).join(console::FILE) }),
+        Box::new(Control { fd: fds.monitor }),
+        Box::new(AgentPort { fd: fds.port }),
+        Box::new(Entropy),
+        Box::new(RootDisk { image: plan.image.clone() }),
+    ];
+    if let Some(fd) = fds.swap {
+        devices.push(Box::new(SwapDisk { fd }));
+    }
+    devices.push(Box::new(Link {
+        local: run.join(format!("{}.link", node.name)),
+        remote: run.join(format!("{}.link", peer.name)),
+        station: index as u8 + 1,
+    }));
+    devices.push(Box::new(Payload { fd: fds.share }));
+    Machine { kernel: plan.vmlinux.clone(), initrd: run.join("initrd.cpio"), devices }
+}
+
+/// A sparse file without a name: it is gone when its last user is.
+fn swap_disk(plan: &Plan) -> Result<OwnedFd> {
+    let problem = || format!("cannot make a swap disk in {}", plan.scratch.display());
+    let file = tempfile::tempfile_in(&plan.scratch).what(problem)?;
+    file.set_len(plan.disk_mib << 20).what(problem)?;
+    Ok(file.into())
+}
+
+/// Descriptors for a child, open here until it has started.
+#[derive(Default)]
+struct Handed(Vec<OwnedFd>);
+
+impl Handed {
+    fn keep(&mut self, fd: OwnedFd) -> RawFd {
+        let number = fd.as_raw_fd();
+        self.0.push(fd);
+        number
+    }
+
+    /// A connected pair: this side's end, and the child's number for the other.
+    fn socket(&mut self) -> Result<(UnixStream, RawFd)> {
+        let (ours, theirs) = UnixStream::pair().what(|| "cannot make a socket".into())?;
+        Ok((ours, self.keep(theirs.into())))
+    }
+
+    fn numbers(&self) -> Vec<RawFd> {
+        self.0.iter().map(AsRawFd::as_raw_fd).collect()
+    }
+}
