@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::cache::{Cache, Lock, create_dir, finish, require_space, unfinished};
-use crate::config::{Symbols, lost};
-use crate::definition::{Definition, Text};
+use crate::definition::Definition;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::guarded::Guarded;
 use crate::make::{Job, Make};
 use crate::series::Tree;
 use crate::source;
@@ -73,9 +71,14 @@ impl Builder {
         Ok(digest.finish())
     }
 
-    /// The kernel, built now if it is not in the cache.
-    pub(crate) fn ensure(&self, variant: Variant, reporter: &Reporter) -> Result<Kernel> {
-        let started = Instant::now();
+    /// The kernel, built now if it is not in the cache; its time counts from
+    /// `started`.
+    pub(crate) fn ensure(
+        &self,
+        variant: Variant,
+        started: Instant,
+        reporter: &Reporter,
+    ) -> Result<Kernel> {
         let hash = self.hash(variant)?;
         if let Some(kernel) = self.finished(variant, &hash, started) {
             return Ok(kernel);
@@ -133,7 +136,10 @@ impl Builder {
         let commit = self.prepare(variant, lock, reporter)?;
         let build = self.cache.build(variant);
         let stamp = build.join(STAMP);
-        self.configure(variant, lock)?;
+        if stamp.exists() {
+            fs::remove_file(&stamp).map_err(Error::file("remove", &stamp))?;
+        }
+        self.configure(variant, &commit, lock)?;
         let whole = !build.join("vmlinux").exists();
         let (what, expect) = variant.expectation(whole);
         let make = self.make(&build);
@@ -159,19 +165,20 @@ impl Builder {
 
     /// Source, series and an `O=` directory, and nothing yet built in it.
     /// Returns the commit that is checked out.
-    fn prepare(&self, variant: Variant, lock: &Lock, reporter: &Reporter) -> Result<String> {
+    pub(crate) fn prepare(
+        &self,
+        variant: Variant,
+        lock: &Lock,
+        reporter: &Reporter,
+    ) -> Result<String> {
         self.toolchain.check_headers()?;
-        let linux = self.patched_source(lock, reporter)?;
+        let commit = self.patched_source(lock, reporter)?;
         let build = self.cache.build(variant);
         create_dir(&build)?;
         if !build.join("vmlinux").exists() {
             require_space(&build, variant.build_bytes())?;
         }
-        let stamp = build.join(STAMP);
-        if stamp.exists() {
-            fs::remove_file(&stamp).map_err(Error::file("remove", &stamp))?;
-        }
-        Ok(linux)
+        Ok(commit)
     }
 
     /// Makes sure that the source tree is there with the series applied;
@@ -191,48 +198,6 @@ impl Builder {
         let commit = tree.commit(&self.definition.series, &unpacked.version)?;
         tree.check_out(&commit, lock)?;
         Ok(commit)
-    }
-
-    /// Configures without building; returns the configuration.
-    pub(crate) fn config(&self, variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
-        let lock = self.cache.lock(reporter)?;
-        self.prepare(variant, &lock, reporter)?;
-        self.configure(variant, &lock)?;
-        Ok(self.cache.build(variant).join(".config"))
-    }
-
-    /// Puts the configuration in place; it is left alone when it already is
-    /// what it should be, because make rebuilds what is older than it.
-    fn configure(&self, variant: Variant, lock: &Lock) -> Result<()> {
-        let build = self.cache.build(variant);
-        let fragments = self.definition.fragments(variant)?;
-        let next = build.join(".config.next");
-        self.merge(&build, &next, &fragments, lock)?;
-        let wanted = fs::read_to_string(&next).map_err(Error::file("read", &next))?;
-        let lost = lost(&fragments, &Symbols::parse(&wanted));
-        if !lost.is_empty() {
-            return Err(Error::Config(lost));
-        }
-        let place = build.join(".config");
-        if fs::read_to_string(&place).is_ok_and(|present| present == wanted) {
-            return fs::remove_file(&next).map_err(Error::file("remove", &next));
-        }
-        fs::rename(&next, &place).map_err(Error::file("rename", &next))
-    }
-
-    fn merge(&self, build: &Path, next: &Path, fragments: &[Text], lock: &Lock) -> Result<()> {
-        let make = self.make(build);
-        // Kconfig writes to the file that this names instead of `.config`.
-        let target = |target: &str| make.command().env("KCONFIG_CONFIG", next).arg(target);
-        target("tinyconfig").run("starting the configuration", build, lock)?;
-        Guarded::new("sh")
-            .arg(self.cache.linux().join("scripts/kconfig/merge_config.sh"))
-            .args(["-m", "-Q"])
-            .arg(next)
-            .args(fragments.iter().map(|fragment| &fragment.path))
-            .env("KCONFIG_CONFIG", next)
-            .run("merging the configuration", build, lock)?;
-        target("olddefconfig").run("completing the configuration", build, lock)
     }
 
     /// Copies what a cluster needs out of the `O=` directory.

@@ -11,6 +11,7 @@ mod builder;
 mod cache;
 mod checkpatch;
 mod config;
+mod configure;
 mod definition;
 mod digest;
 mod error;
@@ -24,6 +25,7 @@ mod source;
 mod toolchain;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use builder::Builder;
 pub use error::{Error, Result};
@@ -71,7 +73,8 @@ pub struct Kernel {
 
 /// The kernel of this checkout, built now if the cache does not have it.
 pub fn ensure(variant: Variant, reporter: &Reporter) -> Result<Kernel> {
-    Builder::open_default()?.ensure(variant, reporter)
+    let started = Instant::now();
+    Builder::open_default()?.ensure(variant, started, reporter)
 }
 
 /// The module `remoteswap.ko` of this checkout for `kernel`, built now if the
@@ -81,8 +84,8 @@ pub fn module(kernel: &Kernel, variant: Variant, reporter: &Reporter) -> Result<
     Builder::open_default()?.module(kernel, variant, &folder, reporter)
 }
 
-/// Configures without building, and checks that every requested symbol
-/// survived; returns the configuration.
+/// Makes the configuration without building or changing what was built, and
+/// checks that every requested symbol survived; returns where it is.
 pub fn config(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
     Builder::open_default()?.config(variant, reporter)
 }

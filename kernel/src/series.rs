@@ -78,6 +78,11 @@ impl Tree<'_> {
             .run("checking the patched source out", self.0, lock)
     }
 
+    /// The files of a commit with their contents' hashes, one on each line.
+    pub(crate) fn files(&self, commit: &str) -> Result<String> {
+        self.git(Path::new(""), &["ls-tree", "-r", "--full-tree", commit])
+    }
+
     /// The commit that a name stands for.
     pub(crate) fn resolve(&self, name: &str) -> Result<String> {
         self.git(
