@@ -20,6 +20,7 @@ mod exec;
 pub mod frame;
 pub mod message;
 mod process;
+mod watched;
 
 pub use agent::Agent;
 pub use error::Error;

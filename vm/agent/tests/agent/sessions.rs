@@ -3,13 +3,11 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::thread;
-use std::time::Duration;
 
 use rapidswap_protocol::frame::{Decoder, Frame, Kind, PREAMBLE};
 use rapidswap_protocol::message::{self, VERSION};
-use rapidswap_protocol::{Agent, Error, Exec};
+use rapidswap_protocol::{Error, Exec};
 
 use crate::support::{Host, assert_died, pattern, shell, start_witnessed};
 
@@ -132,12 +130,4 @@ fn a_dead_agent_ends_every_wait() {
     assert_eq!(reader.join().unwrap().kind(), ErrorKind::ConnectionAborted);
     assert!(matches!(agent.exec(Exec::new(["true"])), Err(Error::Gone)));
     assert!(agent.is_gone());
-}
-
-#[test]
-fn a_silent_stream_is_no_agent() {
-    let (ours, _theirs) = UnixStream::pair().unwrap();
-    let limit = Duration::from_millis(10);
-    let attached = Agent::attach(ours.try_clone().unwrap(), ours, limit);
-    assert!(matches!(attached, Err(Error::NoHello(_))));
 }
