@@ -1,11 +1,24 @@
 //! What Rapidswap's integration tests, demonstration and benchmarks share:
-//! parsers of what programs in a node print, and waiting.
+//! parsers of what programs in a node print, and the arrangements of server,
+//! module and swap area that a test begins with.
+//!
+//! A test sees nodes that run commands. Whether those are VMs is known to
+//! [`scene`] alone.
 
 #![forbid(unsafe_code)]
 
+pub mod arrangement;
+pub mod guest;
+pub mod limit;
 pub mod median;
+pub mod memory_server;
 pub mod perftest;
 pub mod processes;
+pub mod rapidswap;
+pub mod remote_module;
+pub mod reports;
+pub mod scene;
+pub mod swap_area;
 pub mod table;
 pub mod time_v;
 pub mod vmstat;

@@ -1,0 +1,198 @@
+//! The main job, from nothing to a table: builds what is missing, brings up
+//! two nodes, runs a program under a memory limit with its pages going to the
+//! other node's memory, checks every byte, and takes everything down.
+//!
+//! Exit status: 0 all right, 1 a corrupt byte, a kernel fault, or no page
+//! remote, 2 it could not be shown.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Parser, ValueEnum};
+use rapidswap_progress::Reporter;
+use rapidswap_tests::limit::Limit;
+use rapidswap_tests::reports::{PAGE_PATTERN, Verified, report};
+use rapidswap_tests::scene::Scene;
+use rapidswap_tests::table::{Table, bytes};
+use rapidswap_vm::{AccelChoice, Cluster, UpOptions};
+use serde::Serialize;
+
+#[derive(Parser)]
+#[command(
+    version,
+    about = "Swaps a program to another node's memory and checks every byte"
+)]
+struct Cli {
+    /// Print one JSON object on stdout and nothing else there.
+    #[arg(long)]
+    json: bool,
+    /// What the guests run on.
+    #[arg(long, value_enum, default_value_t = Accel::Auto)]
+    accel: Accel,
+    /// Memory the program touches, in MiB.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(16..=200))]
+    mib: u32,
+    /// The program's memory limit, in MiB.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..=200))]
+    limit: u32,
+    /// Name of the cluster that is brought up for it.
+    #[arg(long, default_value = "demo")]
+    name: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Accel {
+    Auto,
+    Kvm,
+    Tcg,
+}
+
+/// What was seen. The names are those of the JSON object.
+#[derive(Serialize)]
+struct Outcome {
+    accel: String,
+    accel_reason: String,
+    build_s: f64,
+    up_s: f64,
+    pages_stored: u64,
+    pages_loaded: u64,
+    disk_writes: u64,
+    bytes_verified: u64,
+    corrupt_bytes: u64,
+    slowdown: f64,
+    #[serde(skip)]
+    seconds: f64,
+    #[serde(skip)]
+    seconds_unlimited: f64,
+    #[serde(skip)]
+    splats: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match show(&cli) {
+        Ok(outcome) => {
+            if cli.json {
+                println!("{}", serde_json::json!(outcome));
+            } else {
+                print!("{}", outcome.table(&cli));
+            }
+            let faults = outcome.faults();
+            for fault in &faults {
+                eprintln!("demo: {fault}");
+            }
+            ExitCode::from(u8::from(!faults.is_empty()))
+        }
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn show(cli: &Cli) -> Result<Outcome> {
+    ensure!(
+        cli.limit < cli.mib,
+        "--limit {} does not limit a program of {} MiB: choose less than --mib",
+        cli.limit,
+        cli.mib
+    );
+    let reporter = Reporter::auto();
+    let options = UpOptions {
+        name: cli.name.clone(),
+        accel: match cli.accel {
+            Accel::Auto => AccelChoice::Auto,
+            Accel::Kvm => AccelChoice::Kvm,
+            Accel::Tcg => AccelChoice::Tcg,
+        },
+        ..UpOptions::default()
+    };
+    let cluster = Cluster::up(&options, &reporter)?;
+    let scene = Scene::of(cluster)?;
+    let outcome = measure(cli, &scene, &reporter);
+    let down = scene.cluster.down().context("take the cluster down");
+    let outcome = outcome?;
+    down?;
+    Ok(outcome)
+}
+
+fn measure(cli: &Cli, scene: &Scene, reporter: &Reporter) -> Result<Outcome> {
+    let status = scene.cluster.status()?;
+    let mib = cli.mib.to_string();
+    let command = [PAGE_PATTERN, "verify", "--mib", &mib];
+
+    let expect = std::time::Duration::from_secs(5);
+    let step = reporter.step("page-pattern without a limit", expect);
+    let unlimited: Verified = report(&scene.client.run(&command)?)?;
+    step.done(&format!("{:.1} s", unlimited.seconds));
+
+    let before = scene.client.vmstat()?;
+    let limit = Limit::new(&scene.client, u64::from(cli.limit))?;
+    let name = format!("page-pattern, {} MiB under {} MiB", cli.mib, cli.limit);
+    let step = reporter.step(&name, expect * 12);
+    let limited: Verified = report(&limit.run(&command)?)?;
+    step.done(&format!("{:.1} s", limited.seconds));
+    let moved = scene.client.vmstat()?.since(&before);
+    let Some(moved) = moved else {
+        bail!("the kernel has no counters of remote swap: is it the patched one?");
+    };
+    Ok(Outcome {
+        accel: status.accel.name().to_owned(),
+        accel_reason: status.accel_reason,
+        build_s: rounded(status.build_s),
+        up_s: rounded(status.up_s),
+        pages_stored: moved.stored,
+        pages_loaded: moved.loaded,
+        disk_writes: moved.disk_writes,
+        bytes_verified: limited.bytes_verified,
+        corrupt_bytes: limited.corrupt_bytes,
+        slowdown: rounded(limited.seconds / unlimited.seconds),
+        seconds: limited.seconds,
+        seconds_unlimited: unlimited.seconds,
+        splats: scene.splats()?,
+    })
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+impl Outcome {
+    /// Why this is no success, a line each.
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.corrupt_bytes > 0 {
+            faults.push(format!("{} corrupt bytes", self.corrupt_bytes));
+        }
+        if self.pages_stored == 0 || self.pages_loaded == 0 {
+            faults.push("no page went to the other node's memory and back".to_owned());
+        }
+        let splats = self.splats.iter();
+        faults.extend(splats.map(|splat| format!("kernel fault: {splat}")));
+        faults
+    }
+
+    fn table(&self, cli: &Cli) -> Table {
+        let mut table = Table::default();
+        let pages = |count: u64| format!("{count} ({})", bytes(count * 4096));
+        let cached = if self.build_s < 5.0 { " (cached)" } else { "" };
+        let accel = format!("{} ({})", self.accel, self.accel_reason);
+        table.row("accelerator", accel);
+        table.row("build", format!("{:.1} s{cached}", self.build_s));
+        table.row("bring-up", format!("{:.1} s", self.up_s));
+        let program = format!("{} MiB under a limit of {} MiB", cli.mib, cli.limit);
+        table.row("program", program);
+        table.row("pages stored remotely", pages(self.pages_stored));
+        table.row("pages loaded remotely", pages(self.pages_loaded));
+        table.row("pages to disk", pages(self.disk_writes));
+        table.row("bytes verified", self.bytes_verified);
+        table.row("corrupt bytes", self.corrupt_bytes);
+        table.row("kernel faults", self.splats.len());
+        let time = format!(
+            "{:.1} s, {:.0} times the {:.2} s without a limit",
+            self.seconds, self.slowdown, self.seconds_unlimited
+        );
+        table.row("time", time);
+        table
+    }
+}

@@ -1,0 +1,69 @@
+//! `remoteswap-server` in the server node.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::guest::{Guest, Running};
+
+/// The server's address on the RDMA link.
+pub const ADDRESS: &str = "10.77.0.2";
+
+/// The port it listens on.
+pub const PORT: u16 = 9400;
+
+const PROGRAM: &str = "/rapidswap/bin/remoteswap-server";
+const CONTROL: &str = "/run/remoteswap-test.sock";
+
+/// A server that listens. Dropped, it is killed.
+pub struct MemoryServer<'a> {
+    guest: &'a Guest,
+    process: Running,
+    /// The line it printed when it was ready.
+    pub ready: String,
+}
+
+impl<'a> MemoryServer<'a> {
+    /// Starts a server of `mib` MiB and waits until it listens.
+    pub fn start(guest: &'a Guest, mib: u64) -> Result<MemoryServer<'a>> {
+        let listen = format!("{ADDRESS}:{PORT}");
+        let size = format!("{mib}M");
+        let argv = [
+            PROGRAM,
+            "--listen",
+            &listen,
+            "--size",
+            &size,
+            "--control",
+            CONTROL,
+        ];
+        // Chunks must fit a small server more than once.
+        let mut process = guest.start(&[&argv[..], &["--chunk", "1M"]].concat())?;
+        let ready = process.line()?;
+        ensure!(ready.starts_with("ready "), "the server said {ready:?}");
+        Ok(MemoryServer {
+            guest,
+            process,
+            ready,
+        })
+    }
+
+    /// Flips one bit of a slot's page in the server's memory.
+    pub fn flip(&self, slot: u64) -> Result<()> {
+        let answer = self.control(&["flip", &slot.to_string()])?;
+        ensure!(answer.trim() == "ok", "flip {slot}: {answer}");
+        Ok(())
+    }
+
+    /// Sends one command to the server's control socket.
+    pub fn control(&self, command: &[&str]) -> Result<String> {
+        self.guest
+            .ok(&[&[PROGRAM, "ctl", CONTROL][..], command].concat())
+    }
+
+    /// Ends the server.
+    pub fn stop(self) -> Result<()> {
+        self.process.signal(nix::libc::SIGTERM);
+        self.process.finish(Duration::from_secs(10)).map(drop)
+    }
+}

@@ -1,0 +1,118 @@
+//! What users get wrong: one clear line, a non-zero exit, nothing left running.
+
+use anyhow::{Result, ensure};
+use rapidswap_tests::rapidswap::{command, refusal, run};
+use rapidswap_tests::scene::on_cluster;
+use rapidswap_vm::Cluster;
+
+const NOBODY: &str = "test-nobody";
+
+#[test]
+fn no_cluster_is_running() -> Result<()> {
+    let cases: [&[&str]; 5] = [
+        &["exec", "--name", NOBODY, "client", "--", "true"],
+        &["shell", "--name", NOBODY, "client"],
+        &["run", "--name", NOBODY, "--limit", "64M", "--", "true"],
+        &["status", "--name", NOBODY],
+        &["down", "--name", NOBODY],
+    ];
+    for case in cases {
+        let line = refusal(&run(case)?)?;
+        ensure!(
+            line.contains(NOBODY) && line.contains("./just up"),
+            "{case:?}: {line}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn an_unknown_node() -> Result<()> {
+    on_cluster(|scene| {
+        let name = scene.cluster.name();
+        let line = refusal(&run(&["exec", "--name", name, "middle", "--", "true"])?)?;
+        for word in ["middle", "client", "server"] {
+            ensure!(line.contains(word), "{line}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_second_up() -> Result<()> {
+    on_cluster(|scene| {
+        let name = scene.cluster.name();
+        let line = refusal(&run(&["up", "--name", name])?)?;
+        ensure!(
+            line.contains("already up") && line.contains("./just down"),
+            "{line}"
+        );
+        // The one that runs did not notice.
+        scene.client.ok(&["true"]).map(drop)
+    })
+}
+
+#[test]
+fn options_out_of_range() -> Result<()> {
+    let cases: [&[&str]; 9] = [
+        &["up", "--name", NOBODY, "--memory", "many"],
+        &["up", "--name", NOBODY, "--memory", "1M"],
+        &["up", "--name", NOBODY, "--server-mem", "-1"],
+        &["up", "--name", NOBODY, "--disk", "0"],
+        &["up", "--name", NOBODY, "--cpus", "0"],
+        &["up", "--name", "../elsewhere"],
+        &["up", "--name", NOBODY, "--profile", "carrier-pigeon"],
+        &["up", "--name", NOBODY, "--accel", "magic"],
+        &["run", "--name", NOBODY, "--limit", "lots", "--", "true"],
+    ];
+    for case in cases {
+        let output = run(case)?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(!output.status.success(), "{case:?} was accepted: {stderr}");
+        ensure!(
+            stderr.contains(case[case.len() - 1]) || stderr.contains(case[1]),
+            "{stderr}"
+        );
+    }
+    ensure!(Cluster::attach(NOBODY).is_err());
+    Ok(())
+}
+
+#[test]
+fn not_enough_disk() -> Result<()> {
+    let line = refusal(&run(&["up", "--name", NOBODY, "--disk", "1048575M"])?)?;
+    ensure!(line.contains("not enough disk"), "{line}");
+    ensure!(Cluster::attach(NOBODY).is_err());
+    Ok(())
+}
+
+#[test]
+fn no_qemu() -> Result<()> {
+    let empty = tempfile::tempdir()?;
+    let output = command(&["up", "--name", NOBODY])
+        .env("PATH", empty.path())
+        .output()?;
+    let line = refusal(&output)?;
+    ensure!(
+        line.contains("qemu-system-x86") && line.contains("apt install"),
+        "{line}"
+    );
+    ensure!(Cluster::attach(NOBODY).is_err());
+    Ok(())
+}
+
+/// Where KVM works, it is used; where it is missing or broken, the demand for
+/// it fails within the probe's own deadline.
+#[test]
+fn kvm_that_does_not_work() -> Result<()> {
+    let output = run(&["up", "--name", NOBODY, "--accel", "kvm", "--no-swap"])?;
+    if let Ok(cluster) = Cluster::attach(NOBODY) {
+        ensure!(output.status.success() && cluster.status()?.accel.name() == "kvm");
+        return Ok(cluster.down()?);
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success(), "{stderr}");
+    let reason = stderr.lines().filter(|line| line.contains("--accel kvm"));
+    ensure!(reason.count() == 1, "{stderr}");
+    Ok(())
+}

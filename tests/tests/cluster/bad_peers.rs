@@ -1,0 +1,141 @@
+//! Wrong parameters and wrong peers: one clear line, and nothing lost.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use rapidswap_tests::arrangement::Arrangement;
+use rapidswap_tests::guest::Guest;
+use rapidswap_tests::memory_server::{ADDRESS, PORT};
+use rapidswap_tests::remote_module::{insmod, rmmod, status};
+use rapidswap_tests::scene::{on_cluster, scaled};
+use rapidswap_tests::swap_area::{self, Backing};
+use rapidswap_tests::wait::wait_until;
+
+/// Lines of the kernel's log that have come since `mark` of them were there.
+fn new_lines(guest: &Guest, mark: usize) -> Result<Vec<String>> {
+    let log = guest.ok(&["dmesg"])?;
+    Ok(log.lines().skip(mark).map(str::to_owned).collect())
+}
+
+#[test]
+fn bad_parameters_are_refused_with_one_line() -> Result<()> {
+    on_cluster(|scene| {
+        swap_area::clear(&scene.client)?;
+        let cases = [
+            ("sip", "sip=not-an-address"),
+            ("sip", "sip=10.77.0.999"),
+            ("sip", "sip="),
+            ("sport", "sport=70000"),
+            ("sport", "sport=0"),
+            ("sport", "sport=-1"),
+            ("rmsize", "rmsize=garbage"),
+            ("rmsize", "rmsize=-5"),
+            ("store_timeout_ms", "store_timeout_ms=0"),
+            ("load_timeout_ms", "load_timeout_ms=99999999"),
+            ("keepalive_ms", "keepalive_ms=0"),
+        ];
+        let good = [format!("sip={ADDRESS}"), format!("sport={PORT}")];
+        for (name, bad) in cases {
+            let mark = scene.client.ok(&["dmesg"])?.lines().count();
+            // A later value of a parameter replaces an earlier one.
+            let result = insmod(&scene.client, "remoteswap", &[&good[0], &good[1], bad]);
+            let loaded = result.is_ok();
+            if loaded {
+                rmmod(&scene.client, "remoteswap")?;
+            }
+            ensure!(!loaded, "{bad} was accepted");
+            let lines = new_lines(&scene.client, mark)?;
+            let about: Vec<_> = lines.iter().filter(|line| line.contains(name)).collect();
+            ensure!(about.len() == 1, "{bad}: the kernel's log says {lines:?}");
+        }
+        ensure!(swap_area::backend(&scene.client)? == "none");
+        Ok(())
+    })
+}
+
+/// A client that is none: the server says why it refuses, and its real client
+/// does not notice.
+#[test]
+fn a_client_of_the_wrong_kind_is_rejected_with_a_reason() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
+        let peer = format!("{ADDRESS}:{PORT}");
+        for (option, value, reason) in [
+            ("--magic", "0xdeadbeef", "magic"),
+            ("--version", "99", "version"),
+        ] {
+            let program = "/rapidswap/bin/remoteswap-server";
+            let output = swap.client.run(&[program, "probe", &peer, option, value])?;
+            let text = String::from_utf8_lossy(&output.stderr).to_lowercase();
+            ensure!(!output.status.success(), "{option} {value} was accepted");
+            ensure!(
+                text.contains(reason) && text.trim().lines().count() == 1,
+                "{text}"
+            );
+        }
+        let state = status(swap.client)?;
+        ensure!(
+            state.get("state").is_some_and(|state| state == "up"),
+            "{state:?}"
+        );
+        swap.end()
+    })
+}
+
+/// A server that is none: the module says so once, declines stores and can be
+/// unloaded.
+#[test]
+fn a_server_of_the_wrong_kind_is_refused() -> Result<()> {
+    on_cluster(|scene| {
+        swap_area::clear(&scene.client)?;
+        let listen = format!("{ADDRESS}:9401");
+        let mut peer = scene
+            .server
+            .start(&["/rapidswap/bin/bad-peer", "--listen", &listen])?;
+        peer.line()?;
+        let mark = scene.client.ok(&["dmesg"])?.lines().count();
+        insmod(
+            &scene.client,
+            "remoteswap",
+            &[&format!("sip={ADDRESS}"), "sport=9401"],
+        )?;
+        let limit = scaled(Duration::from_secs(30))?;
+        wait_until("a line that refuses the server", limit, || {
+            let lines = new_lines(&scene.client, mark)?;
+            let refusal = |line: &&String| line.contains("magic") || line.contains("version");
+            Ok(lines.iter().find(refusal).cloned())
+        })?;
+        ensure!(
+            status(&scene.client)?
+                .get("state")
+                .is_some_and(|state| state != "up")
+        );
+        rmmod(&scene.client, "remoteswap")?;
+        peer.signal(nix::libc::SIGTERM);
+        Ok(())
+    })
+}
+
+#[test]
+fn the_server_refuses_bad_arguments_with_one_line() -> Result<()> {
+    on_cluster(|scene| {
+        let program = "/rapidswap/bin/remoteswap-server";
+        let listen = format!("{ADDRESS}:9402");
+        let cases: [&[&str]; 5] = [
+            &["--listen", &listen, "--size", "many"],
+            &["--listen", &listen, "--size", "0"],
+            &["--listen", "nowhere", "--size", "1M"],
+            &["--listen", "10.77.0.77:9402", "--size", "1M"],
+            &["--listen", &listen, "--size", "1M", "--chunk", "3M"],
+        ];
+        for case in cases {
+            let output = scene.server.run(&[&[program][..], case].concat())?;
+            let text = String::from_utf8_lossy(&output.stderr);
+            ensure!(!output.status.success(), "{case:?} was accepted");
+            let lines = text.lines().filter(|line| !line.trim().is_empty());
+            let told = lines.filter(|line| !line.starts_with("For more information"));
+            ensure!(told.count() == 1, "{case:?}: {text}");
+        }
+        Ok(())
+    })
+}

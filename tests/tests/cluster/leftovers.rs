@@ -1,0 +1,125 @@
+//! Nothing outlives a cluster, however it ends.
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use rapidswap_progress::Reporter;
+use rapidswap_tests::processes::{Process, survivors, tree};
+use rapidswap_tests::rapidswap;
+use rapidswap_tests::scene::options;
+use rapidswap_tests::wait::wait_until;
+use rapidswap_vm::Cluster;
+use std::os::unix::process::CommandExt;
+
+/// From the end of a supervisor until the last of its processes is gone.
+const GONE: Duration = Duration::from_secs(10);
+
+/// Longest wait for a QEMU to run: kernel and image are built by then.
+const STARTED: Duration = Duration::from_secs(60);
+
+fn wait_for_none(processes: &[Process], run_dir: &Path) -> Result<()> {
+    let gone = wait_until("the last process to end", GONE, || {
+        Ok(survivors(processes).is_empty().then_some(()))
+    });
+    if let Err(error) = gone {
+        bail!("{error}: {:?} are left", survivors(processes));
+    }
+    wait_until("the last socket to go", GONE, || {
+        Ok(sockets(run_dir)?.is_empty().then_some(()))
+    })
+}
+
+fn sockets(dir: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let mut found = Vec::new();
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return Ok(found);
+    };
+    for entry in entries {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_socket() {
+            found.push(entry.path());
+        } else if kind.is_dir() {
+            found.extend(sockets(&entry.path())?);
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn a_killed_supervisor_takes_all_with_it() -> Result<()> {
+    let name = "test-kill";
+    let cluster = Cluster::up(&options(name)?, &Reporter::auto())?;
+    let status = cluster.status()?;
+    let processes = tree(status.supervisor)?;
+    let qemus = processes
+        .iter()
+        .filter(|p| p.name.starts_with("qemu-system"));
+    ensure!(qemus.count() == 2, "{processes:?}");
+    kill(Pid::from_raw(status.supervisor as i32), Signal::SIGKILL)?;
+    wait_for_none(&processes, &status.run_dir)?;
+    ensure!(Cluster::attach(name).is_err(), "it is still said to run");
+    // The name is free again.
+    let again = Cluster::up(&options(name)?, &Reporter::auto())?;
+    let processes = tree(again.status()?.supervisor)?;
+    again.down()?;
+    wait_for_none(&processes, &status.run_dir)
+}
+
+/// An `up` that is interrupted while the nodes boot.
+#[test]
+fn an_interrupted_up_leaves_nothing() -> Result<()> {
+    let name = "test-int";
+    let mut up = rapidswap::command(&["up", "--name", name, "--no-swap"]);
+    // A group of its own, as a shell gives each command: Ctrl-C goes to it.
+    let mut up = up.process_group(0).stderr(Stdio::null()).spawn()?;
+    let processes = wait_for_qemu(&mut up, name)?;
+    killpg(Pid::from_raw(up.id() as i32), Signal::SIGINT)?;
+    let status = up.wait()?;
+    ensure!(!status.success(), "an interrupted up succeeded");
+    let run_dir = Path::new("/nonexistent");
+    wait_for_none(&processes, run_dir)?;
+    ensure!(Cluster::attach(name).is_err(), "it is still said to run");
+    Ok(())
+}
+
+/// All processes of a cluster whose QEMUs have just been started.
+fn wait_for_qemu(up: &mut Child, name: &str) -> Result<Vec<Process>> {
+    wait_until("a QEMU to run", STARTED, || {
+        if let Some(status) = up.try_wait()? {
+            bail!("up ended before it was interrupted: {status}");
+        }
+        // The supervisor detaches itself, so it is found by its name.
+        let supervisors = supervisors(name)?;
+        let Some(supervisor) = supervisors.first() else {
+            return Ok(None);
+        };
+        let processes = tree(*supervisor)?;
+        let qemu = processes.iter().any(|p| p.name.starts_with("qemu-system"));
+        Ok(qemu.then_some(processes))
+    })
+    .context("while up ran")
+}
+
+/// Processes with `__supervise` and the cluster's name on their command lines.
+fn supervisors(name: &str) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let pid = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        if let (Some(pid), true, true) = (pid, line.contains("__supervise"), line.contains(name)) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,68 @@
+//! Turning it off and on again.
+
+use anyhow::{Context, Result, ensure};
+use rapidswap_tests::arrangement::Arrangement;
+use rapidswap_tests::limit::Limit;
+use rapidswap_tests::remote_module::{connect, rmmod};
+use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
+use rapidswap_tests::scene::on_cluster;
+use rapidswap_tests::swap_area::{self, Backing};
+
+fn verify(swap: &Arrangement<'_>) -> Result<()> {
+    let limit = Limit::new(swap.client, 8)?;
+    all_right(&limit.run(&[PAGE_PATTERN, "verify", "--mib", "16"])?, 16, 1).map(drop)
+}
+
+#[test]
+fn swapoff_rmmod_insmod_swapon() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
+        for round in 0..3 {
+            verify(&swap).with_context(|| format!("round {round}"))?;
+            swap_area::off(swap.client, &swap.area)?;
+            ensure!(swap_area::attached(swap.client)? == 0);
+            rmmod(swap.client, "remoteswap")?;
+            ensure!(swap_area::backend(swap.client)? == "none");
+            connect(swap.client)?;
+            let path = swap_area::make(swap.client, Backing::Disk)?;
+            swap_area::on(swap.client, &path, true)?;
+        }
+        let moved = swap.moved()?;
+        ensure!(moved.stored > 0 && moved.disk_writes == 0, "{moved}");
+        swap.end()
+    })
+}
+
+#[test]
+fn rmmod_is_refused_while_swap_is_on() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
+        let output = swap.client.run(&["rmmod", "remoteswap"])?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            !output.status.success() && stderr.contains("in use"),
+            "{stderr}"
+        );
+        verify(&swap)?;
+        swap.end()
+    })
+}
+
+/// `swapoff` brings back what is remote.
+#[test]
+fn swapoff_under_a_running_program() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
+        let limit = Limit::new(swap.client, 8)?;
+        let mut program = limit.start(&[PAGE_PATTERN, "verify", "--mib", "16", "--hold"])?;
+        program.line()?;
+        limit.lift()?;
+        let out = swap.moved()?;
+        swap_area::off(swap.client, &swap.area)?;
+        let moved = swap.moved()?;
+        ensure!(moved.loaded > out.loaded, "swapoff loaded nothing: {moved}");
+        program.say("check")?;
+        all_right(&program.finish(std::time::Duration::from_secs(60))?, 16, 1)?;
+        swap.end()
+    })
+}

@@ -1,0 +1,14 @@
+//! Tests on two nodes joined by an RDMA link.
+
+mod bad_input;
+mod bad_peers;
+mod counters;
+mod exec;
+mod leftovers;
+mod lifecycle;
+mod other_programs;
+mod patterns;
+mod pauses;
+mod ram_backend;
+mod splats;
+mod without_remote;

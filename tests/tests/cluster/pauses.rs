@@ -1,0 +1,117 @@
+//! The server stands still for a minute: reclaim goes on to the disk, and what
+//! comes back is right, or is refused, but never wrong.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use rapidswap_protocol::{ExitStatus, Output};
+use rapidswap_tests::arrangement::Arrangement;
+use rapidswap_tests::limit::Limit;
+use rapidswap_tests::remote_module::wait_for_state;
+use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
+use rapidswap_tests::scene::{Scene, on_cluster, scaled};
+use rapidswap_tests::swap_area::Backing;
+use rapidswap_tests::wait::wait_until;
+
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// From the pause until pages reach the disk: the module gives up a store
+/// after 3 s and declines the following ones.
+const TO_DISK: Duration = Duration::from_secs(20);
+
+/// From the end of the pause until stores go to the server again.
+const BACK: Duration = Duration::from_secs(60);
+
+/// What a program whose page was lost dies of.
+const SIGBUS: i32 = nix::libc::SIGBUS;
+
+/// Pauses the server, checks that a second program can be paged out to disk
+/// meanwhile, and resumes it after a minute in all.
+fn pause(scene: &Scene, swap: &Arrangement<'_>) -> Result<()> {
+    let start = Instant::now();
+    scene.server.node.pause()?;
+    let before = swap.moved()?;
+    let limit = Limit::new(swap.client, 8)?;
+    let program = limit.start(&[PAGE_PATTERN, "verify", "--mib", "24"])?;
+    wait_until("pages on the disk", scaled(TO_DISK)?, || {
+        let moved = swap.moved()?;
+        Ok((moved.disk_writes > before.disk_writes + 1024).then_some(()))
+    })?;
+    eprintln!("reclaim went on to disk after {:?}", start.elapsed());
+    // All its pages are on the disk, so that it needs no server to finish.
+    all_right(&program.finish(scaled(PAUSE)?)?, 24, 1)?;
+    thread::sleep(PAUSE.saturating_sub(start.elapsed()));
+    scene.server.node.resume()?;
+    Ok(())
+}
+
+/// Whether a program had all its bytes; an error if any was wrong.
+fn right_or_lost(output: &Output, mib: u64, times: u64) -> Result<bool> {
+    // `time` passes a signal on as 128 and its number.
+    match output.status {
+        ExitStatus::Signal(SIGBUS) => Ok(false),
+        ExitStatus::Code(code) if code == 128 + SIGBUS => Ok(false),
+        _ => all_right(output, mib, times).map(|_| true),
+    }
+}
+
+/// As before: the session is up, and pages go to the server.
+fn recovered(swap: &Arrangement<'_>) -> Result<()> {
+    wait_for_state(swap.client, "up", scaled(BACK)?)?;
+    let before = swap.moved()?;
+    let limit = Limit::new(swap.client, 8)?;
+    all_right(&limit.run(&[PAGE_PATTERN, "verify", "--mib", "16"])?, 16, 1)?;
+    let moved = swap.moved()?;
+    ensure!(
+        moved.stored > before.stored,
+        "stores did not come back: {moved}"
+    );
+    Ok(())
+}
+
+#[test]
+fn in_the_middle_of_loads() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 128, Backing::Disk)?;
+        let limit = Limit::new(swap.client, 16)?;
+        let command = [PAGE_PATTERN, "verify", "--mib", "32", "--order", "random"];
+        let program = limit.start(&[&command[..], &["--passes", "2"]].concat())?;
+        wait_until("loads", scaled(Duration::from_secs(60))?, || {
+            Ok((swap.moved()?.loaded > 500).then_some(()))
+        })?;
+        pause(scene, &swap)?;
+        let whole = right_or_lost(&program.finish(scaled(Duration::from_secs(180))?)?, 32, 2)?;
+        let moved = swap.moved()?;
+        eprintln!("whole: {whole}; {moved}");
+        // A program only dies of a load that failed.
+        ensure!(whole || moved.lost + moved.load_failures > 0, "{moved}");
+        recovered(&swap)?;
+        swap.end()
+    })
+}
+
+#[test]
+fn in_the_middle_of_stores() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 128, Backing::Disk)?;
+        let limit = Limit::new(swap.client, 8)?;
+        let mut program = limit.start(&[PAGE_PATTERN, "verify", "--mib", "48", "--hold"])?;
+        wait_until("stores", scaled(Duration::from_secs(60))?, || {
+            Ok((swap.moved()?.stored > 1000).then_some(()))
+        })?;
+        if program.ended()?.is_some() {
+            bail!("the program ended before the pause");
+        }
+        pause(scene, &swap)?;
+        // Filling needed no load, so it has gone on, through the disk.
+        program.line()?;
+        program.say("check")?;
+        let whole = right_or_lost(&program.finish(scaled(Duration::from_secs(180))?)?, 48, 1)?;
+        let moved = swap.moved()?;
+        eprintln!("whole: {whole}; {moved}");
+        ensure!(whole || moved.lost + moved.load_failures > 0, "{moved}");
+        recovered(&swap)?;
+        swap.end()
+    })
+}

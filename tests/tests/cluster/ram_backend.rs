@@ -1,0 +1,116 @@
+//! The memory manager's side of it without RDMA: the RAM backend and its
+//! faults. On the debug kernel with `RAPIDSWAP_KERNEL=debug`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use rapidswap_protocol::{ExitStatus, Output};
+use rapidswap_tests::arrangement::Arrangement;
+use rapidswap_tests::limit::Limit;
+use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
+use rapidswap_tests::scene::{Scene, on_cluster, scaled};
+use rapidswap_tests::swap_area::Backing;
+use rapidswap_tests::vmstat::Moved;
+
+const MIB: u64 = 24;
+const LIMIT_MIB: u64 = 12;
+
+/// How long the backend lets an operation that never completes stay out.
+const DEADLINE_MS: &str = "deadline_ms=1000";
+
+/// Runs page-pattern over the RAM backend.
+fn run(
+    scene: &Scene,
+    parameters: &[&str],
+    backing: Backing,
+    order: &str,
+) -> Result<(Output, Moved)> {
+    let parameters = [&["size_mib=64", DEADLINE_MS][..], parameters].concat();
+    let swap = Arrangement::ram(scene, &parameters, backing)?;
+    let limit = Limit::new(swap.client, LIMIT_MIB)?;
+    let mib = MIB.to_string();
+    let start = Instant::now();
+    let command = [PAGE_PATTERN, "verify", "--mib", &mib, "--order", order];
+    let program = limit.start(&command)?;
+    let output = program.finish(scaled(Duration::from_secs(120))?)?;
+    let moved = swap.moved()?;
+    eprintln!("{:?}, {}, {moved}", start.elapsed(), output.status);
+    // A slot whose load is made to fail cannot be brought back by `swapoff`;
+    // the program is gone, so that no slot is in use any more.
+    swap.end()?;
+    Ok((output, moved))
+}
+
+#[test]
+fn without_faults_nothing_touches_the_disk() -> Result<()> {
+    on_cluster(|scene| {
+        for order in ["random", "fork"] {
+            let (output, moved) = run(scene, &[], Backing::FailingDisk, order)?;
+            all_right(&output, MIB, if order == "fork" { 4 } else { 1 })?;
+            ensure!(moved.stored > 0 && moved.loaded > 0, "{moved}");
+            ensure!(moved.disk_writes == 0 && moved.diverted == 0, "{moved}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn stores_that_fail_go_to_the_disk() -> Result<()> {
+    on_cluster(|scene| {
+        let faults = ["store_fault=fail", "fault_every=3"];
+        let (output, moved) = run(scene, &faults, Backing::Disk, "random")?;
+        all_right(&output, MIB, 1)?;
+        ensure!(moved.store_failures > 0 && moved.disk_writes > 0, "{moved}");
+        Ok(())
+    })
+}
+
+#[test]
+fn stores_that_never_complete_go_to_the_disk() -> Result<()> {
+    on_cluster(|scene| {
+        let faults = ["store_fault=never", "fault_every=500"];
+        let (output, moved) = run(scene, &faults, Backing::Disk, "random")?;
+        all_right(&output, MIB, 1)?;
+        ensure!(moved.store_failures > 0 && moved.disk_writes > 0, "{moved}");
+        Ok(())
+    })
+}
+
+#[test]
+fn delays_change_nothing_but_time() -> Result<()> {
+    on_cluster(|scene| {
+        let faults = [
+            "store_fault=delay",
+            "load_fault=delay",
+            "fault_every=20",
+            "delay_ms=20",
+        ];
+        let (output, moved) = run(scene, &faults, Backing::FailingDisk, "fork")?;
+        all_right(&output, MIB, 4)?;
+        ensure!(
+            moved.store_failures == 0 && moved.load_failures == 0,
+            "{moved}"
+        );
+        Ok(())
+    })
+}
+
+/// A load that fails, at once or at its deadline, is never taken for data: the
+/// program has all its bytes, or dies of the page it cannot have.
+#[test]
+fn loads_that_fail_are_not_taken_for_data() -> Result<()> {
+    on_cluster(|scene| {
+        for fault in ["load_fault=fail", "load_fault=never"] {
+            let faults = [fault, "fault_every=200"];
+            let (output, moved) = run(scene, &faults, Backing::Disk, "random")?;
+            ensure!(moved.load_failures > 0, "{fault}: no load failed: {moved}");
+            let signal = nix::libc::SIGBUS;
+            let refused = output.status == ExitStatus::Code(128 + signal)
+                || output.status == ExitStatus::Signal(signal);
+            if !refused {
+                all_right(&output, MIB, 1)?;
+            }
+        }
+        Ok(())
+    })
+}
