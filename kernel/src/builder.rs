@@ -249,7 +249,7 @@ impl Variant {
     /// What an `O=` directory takes, with the finished kernel.
     fn build_bytes(self) -> u64 {
         match self {
-            Variant::Release => 3 << 29,
+            Variant::Release => 1 << 30,
             Variant::Debug => 2 << 30,
         }
     }

@@ -2,7 +2,7 @@
 
 use rapidswap_progress::{Reporter, Step};
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::guarded::{Guarded, succeeded, telling};
 use crate::toolchain::Toolchain;
 
 /// Steps of a build from scratch, until this machine has counted its own.
-const STEPS: usize = 2600;
+const STEPS: usize = 2850;
 
 /// How many of the last lines are shown when a build fails.
 const TAIL: usize = 12;
@@ -69,12 +69,13 @@ pub(crate) struct Job<'a> {
 impl Job<'_> {
     pub(crate) fn run(self, lock: &Lock, reporter: &Reporter) -> Result<()> {
         let step = reporter.step(self.what, self.expect);
-        let log = File::create(&self.log).map_err(Error::file("create", &self.log))?;
-        let mut log = BufWriter::new(log);
+        let mut log = File::create(&self.log).map_err(Error::file("create", &self.log))?;
         let mut output = Vec::new();
         let mut meter = Meter::new(self.steps.as_deref());
         let status = self.command.lines(self.dir, lock, |line| {
-            writeln!(log, "{line}").map_err(Error::file("write", &self.log))?;
+            // One write for each line, so that the log can be followed.
+            log.write_all(format!("{line}\n").as_bytes())
+                .map_err(Error::file("write", &self.log))?;
             meter.line(line, &step);
             // The quiet steps of a good build say nothing when it fails.
             if !is_step(line) {
@@ -82,7 +83,6 @@ impl Job<'_> {
             }
             Ok(())
         })?;
-        log.flush().map_err(Error::file("write", &self.log))?;
         if let Err(error) = succeeded(self.what, status, &output) {
             drop(step);
             for line in &output[output.len().saturating_sub(TAIL)..] {
