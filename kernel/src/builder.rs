@@ -152,7 +152,7 @@ impl Builder {
             steps: whole.then(|| self.cache.log(variant).with_extension("steps")),
         };
         job.run(lock, reporter)?;
-        if !self.cache.out().join(hash).exists() {
+        if self.finished(variant, hash, Instant::now()).is_none() {
             self.collect(&build, hash, lock)?;
         }
         let content = Stamp {

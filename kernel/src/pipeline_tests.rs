@@ -175,6 +175,18 @@ fn a_kernel_is_built_once_and_then_found() {
 }
 
 #[test]
+fn a_damaged_result_is_made_whole_again() {
+    let bench = Bench::new();
+    let kernel = bench.ensure().expect("builds");
+    let out = bench.builder.cache.out().join(&kernel.hash);
+    fs::remove_file(out.join("release")).expect("remove");
+    fs::remove_file(out.join("vmlinux")).expect("remove");
+    let again = bench.ensure().expect("builds");
+    assert!(!again.cached);
+    assert_eq!(read(&again.vmlinux), "first\n");
+}
+
+#[test]
 fn only_what_a_changed_patch_touches_is_written() {
     let mut bench = Bench::new();
     let first = bench.ensure().expect("builds");
