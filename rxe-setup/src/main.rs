@@ -1,2 +1,36 @@
-//! rapidswap-rxe-setup.
-fn main() {}
+//! `rxe-setup`: brings an RDMA link up, proves it, compares its device.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod exchange;
+mod link;
+mod parity;
+mod peer;
+mod prove;
+mod sysfs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::complain(&error),
+    };
+    let done = match cli.command {
+        Command::Link(options) => link::run(&options),
+        Command::Prove(options) => prove::run(&options),
+        Command::Parity { device, json } => parity::run(device.as_deref(), json),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rxe-setup: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

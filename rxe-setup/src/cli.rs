@@ -1,0 +1,191 @@
+//! The command line.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Port of the proof unless another is given.
+pub const PROOF_PORT: u16 = 9399;
+/// Fewest READs and WRITEs that count as a proof.
+pub const MIN_COUNT: u32 = 100;
+/// More than this would not fit the buffers' 32-bit arithmetic comfortably.
+const MAX_COUNT: u32 = 65_536;
+
+/// Brings an RDMA link up, proves that it works, compares its device.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring a link up and wait until its port is active.
+    Link(Link),
+    /// READ and WRITE random data both ways and compare every byte.
+    Prove(Prove),
+    /// Compare the device's limits with those of the adapters it stands in for.
+    Parity {
+        /// Device; all there are unless given.
+        #[arg(long, value_name = "NAME")]
+        device: Option<String>,
+        /// One JSON line on stdout instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What kind of device the link is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Soft-RoCE.
+    Rxe,
+    /// Soft-iWARP.
+    Siw,
+    /// An adapter's, which is there already.
+    Existing,
+}
+
+#[derive(Args, Debug)]
+pub struct Link {
+    /// Network interface.
+    #[arg(long, value_name = "NETDEV")]
+    pub dev: String,
+    /// Address to give it, as 10.77.0.1/24; kept as it is unless given.
+    #[arg(long, value_name = "ADDR/PREFIX")]
+    pub addr: Option<Cidr>,
+    /// Its MTU; kept as it is unless given.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(576..=65_535))]
+    pub mtu: Option<u32>,
+    /// What kind of device.
+    #[arg(long, value_enum, default_value = "rxe")]
+    pub kind: Kind,
+    /// How long the port may take to become active.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    pub deadline: u64,
+}
+
+#[derive(Args, Debug)]
+#[group(id = "side", required = true, multiple = false, args = ["listen", "connect"])]
+pub struct Prove {
+    /// Wait on this address for the other side.
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = address)]
+    pub listen: Option<SocketAddr>,
+    /// Connect to the side that waits on this address.
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = address)]
+    pub connect: Option<SocketAddr>,
+    /// READs, and WRITEs, of each side. Both sides need the same.
+    #[arg(long, default_value_t = 128,
+          value_parser = clap::value_parser!(u32).range(i64::from(MIN_COUNT)..=i64::from(MAX_COUNT)))]
+    pub count: u32,
+    /// How long to keep trying.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    pub deadline: u64,
+}
+
+/// An address and the length of its network's prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cidr {
+    /// The address.
+    pub ip: IpAddr,
+    /// Bits of the prefix.
+    pub prefix: u8,
+}
+
+impl std::fmt::Display for Cidr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.ip, self.prefix)
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Cidr, Self::Err> {
+        const ERROR: &str = "not an address with a prefix: write one as 10.77.0.1/24";
+        let (ip, prefix) = text.split_once('/').ok_or(ERROR)?;
+        let ip: IpAddr = ip.parse().map_err(|_| ERROR)?;
+        let prefix: u8 = prefix.parse().map_err(|_| ERROR)?;
+        let longest = if ip.is_ipv4() { 32 } else { 128 };
+        if prefix > longest || ip == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
+            return Err(ERROR);
+        }
+        Ok(Cidr { ip, prefix })
+    }
+}
+
+/// Says in one line what is wrong with the command line; help goes to stdout.
+pub fn complain(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.split_whitespace().collect();
+    let line = words.join(" ");
+    eprintln!(
+        "rxe-setup: {}",
+        line.strip_prefix("error: ").unwrap_or(&line)
+    );
+    ExitCode::from(2)
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    match text.parse::<IpAddr>() {
+        Ok(ip) => Ok(SocketAddr::new(ip, PROOF_PORT)),
+        Err(_) => Err("not an address: write one as 10.77.0.2 or 10.77.0.2:9399"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_command_lines() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().command;
+        let Command::Link(link) =
+            parse("x link --dev eth0 --addr 10.77.0.1/24 --mtu 4200 --kind rxe")
+        else {
+            panic!("not a link");
+        };
+        assert_eq!(link.addr.unwrap().to_string(), "10.77.0.1/24");
+        assert_eq!(
+            (link.mtu, link.kind, link.deadline),
+            (Some(4200), Kind::Rxe, 20)
+        );
+        let Command::Prove(prove) = parse("x prove --connect 10.77.0.2 --deadline 5") else {
+            panic!("not a proof");
+        };
+        assert_eq!(prove.connect, Some("10.77.0.2:9399".parse().unwrap()));
+        assert!(matches!(
+            parse("x parity --json"),
+            Command::Parity { json: true, .. }
+        ));
+    }
+
+    #[test]
+    fn wrong_ones_are_refused() {
+        for line in [
+            "x prove",
+            "x prove --listen 10.0.0.1 --connect 10.0.0.1",
+            "x prove --listen somewhere",
+            "x prove --listen 10.0.0.1 --count 99",
+            "x link --addr 10.0.0.1/24",
+            "x link --dev eth0 --addr 10.0.0.1",
+            "x link --dev eth0 --addr 10.0.0.1/33",
+            "x link --dev eth0 --addr 0.0.0.0/0",
+            "x link --dev eth0 --kind roce",
+            "x link --dev eth0 --mtu 100",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

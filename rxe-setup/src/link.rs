@@ -1,0 +1,262 @@
+//! `rxe-setup link`.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rapidswap_verbs::devices;
+use serde::Serialize;
+
+use crate::cli::{Kind, Link};
+use crate::sysfs::{Port, ROOT, gid_of, ports};
+
+/// Active MTU with which a page is one packet.
+const PAGE_MTU: u32 = 4096;
+/// Interface MTU that makes it so: a page and all headers.
+const PAGE_NETDEV_MTU: u32 = 4200;
+/// How often the state of a port is looked at.
+const POLL: Duration = Duration::from_millis(10);
+
+/// What was brought up.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    device: &'a str,
+    port: u8,
+    netdev: &'a str,
+    state: &'a str,
+    active_mtu: u32,
+    gid: String,
+    seconds: f64,
+}
+
+/// Brings the link up and says what it is.
+pub fn run(options: &Link) -> Result<()> {
+    let start = Instant::now();
+    let deadline = start + Duration::from_secs(options.deadline);
+    let netdev = options.dev.as_str();
+    if !Path::new("/sys/class/net").join(netdev).is_dir() {
+        bail!("no network interface {netdev}: `ip link` shows those there are");
+    }
+    for arguments in commands(options) {
+        tool("ip", &arguments)?;
+    }
+    let port = match find(netdev)? {
+        Some(port) => port,
+        None => add(options)?,
+    };
+    let gid = wait_ready(options, &port, deadline)?;
+    let active_mtu = active_mtu(&port)?;
+    check_mtu(options, active_mtu)?;
+    let report = Report {
+        device: &port.device,
+        port: port.port,
+        netdev,
+        state: "ACTIVE",
+        active_mtu,
+        gid,
+        seconds: start.elapsed().as_secs_f64(),
+    };
+    println!("{}", serde_json::to_string(&report)?);
+    eprintln!(
+        "{} port {} on {netdev}: active, MTU {active_mtu}, GID {}",
+        report.device, report.port, report.gid
+    );
+    Ok(())
+}
+
+/// Arguments of the `ip` commands that make the interface what it should be.
+/// Each changes nothing where it is so already.
+fn commands(options: &Link) -> Vec<Vec<String>> {
+    let dev = options.dev.clone();
+    let words = |line: &[&str]| line.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+    let mut commands = Vec::new();
+    // The MTU first: a soft device takes its own from it as it is added.
+    if let Some(mtu) = options.mtu {
+        commands.push(words(&[
+            "link",
+            "set",
+            "dev",
+            &dev,
+            "mtu",
+            &mtu.to_string(),
+        ]));
+    }
+    if let Some(addr) = options.addr {
+        commands.push(words(&[
+            "address",
+            "replace",
+            &addr.to_string(),
+            "dev",
+            &dev,
+        ]));
+    }
+    commands.push(words(&["link", "set", "dev", &dev, "up"]));
+    commands
+}
+
+fn tool(program: &str, arguments: &[String]) -> Result<()> {
+    let line = format!("{program} {}", arguments.join(" "));
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .with_context(|| format!("cannot run `{line}`: install iproute2"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let words: Vec<&str> = stderr.split_whitespace().collect();
+    bail!("`{line}` failed: {}", words.join(" "))
+}
+
+fn find(netdev: &str) -> Result<Option<Port>> {
+    let ports = ports(Path::new(ROOT)).context("cannot list RDMA devices")?;
+    Ok(ports.into_iter().find(|port| port.is_on(netdev)))
+}
+
+fn add(options: &Link) -> Result<Port> {
+    let netdev = &options.dev;
+    let kind = match options.kind {
+        Kind::Rxe => "rxe",
+        Kind::Siw => "siw",
+        Kind::Existing => bail!(
+            "no RDMA device on {netdev}: load the adapter's driver (mlx4_ib, mlx5_ib), or use --kind rxe"
+        ),
+    };
+    let name = free_name(kind)?;
+    let arguments = ["link", "add", &name, "type", kind, "netdev", netdev].map(str::to_owned);
+    tool("rdma", &arguments).map_err(|error| {
+        anyhow!(
+            "{error}; the kernel needs RDMA_{}",
+            kind.to_ascii_uppercase()
+        )
+    })?;
+    find(netdev)?.ok_or_else(|| anyhow!("{name} was added and is not there: see the kernel log"))
+}
+
+fn free_name(kind: &str) -> Result<String> {
+    let taken = ports(Path::new(ROOT)).context("cannot list RDMA devices")?;
+    (0..)
+        .map(|n| format!("{kind}{n}"))
+        .find(|name| taken.iter().all(|port| port.device != *name))
+        .context("no name left for a device")
+}
+
+/// Waits until the port is active and has a GID for the address.
+fn wait_ready(options: &Link, port: &Port, deadline: Instant) -> Result<String> {
+    loop {
+        let state = port.state().unwrap_or_else(|_| "gone".to_owned());
+        let gids = port.gids().unwrap_or_default();
+        let wanted = options.addr.map(|addr| gid_of(addr.ip));
+        // On iWARP a GID is the adapter's own, on InfiniBand the port's.
+        let any = options.kind != Kind::Rxe || wanted.is_none();
+        let gid = if any {
+            gids.first()
+        } else {
+            gids.iter().find(|gid| Some(**gid) == wanted)
+        };
+        match gid {
+            Some(gid) if state == "ACTIVE" => return Ok(gid.to_string()),
+            _ if Instant::now() < deadline => std::thread::sleep(POLL),
+            Some(_) => bail!(
+                "{} port {} is {state} and not ACTIVE after {} s: is {}'s link up?",
+                port.device,
+                port.port,
+                options.deadline,
+                options.dev
+            ),
+            None => bail!(
+                "{} port {} has no GID for its address after {} s: is the address on {}?",
+                port.device,
+                port.port,
+                options.deadline,
+                options.dev
+            ),
+        }
+    }
+}
+
+fn active_mtu(port: &Port) -> Result<u32> {
+    let devices = devices()?;
+    let device = devices.iter().find(|device| device.name() == port.device);
+    let device = device.with_context(|| {
+        format!(
+            "user space cannot open {}: install ibverbs-providers",
+            port.device
+        )
+    })?;
+    Ok(device.port(port.port)?.active_mtu)
+}
+
+fn check_mtu(options: &Link, active_mtu: u32) -> Result<()> {
+    if active_mtu >= PAGE_MTU {
+        return Ok(());
+    }
+    let what = format!("active MTU is {active_mtu} and a page is {PAGE_MTU}");
+    match options.kind {
+        Kind::Rxe => bail!(
+            "{what}: give {} an MTU of {PAGE_NETDEV_MTU} or more",
+            options.dev
+        ),
+        // A byte stream under siw; on InfiniBand the subnet manager decides.
+        Kind::Siw => {}
+        Kind::Existing => eprintln!("rxe-setup: {what}: pages will take several packets"),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(addr: Option<&str>, mtu: Option<u32>, kind: Kind) -> Link {
+        let addr = addr.map(|a| a.parse().unwrap());
+        Link {
+            dev: "eth0".into(),
+            addr,
+            mtu,
+            kind,
+            deadline: 1,
+        }
+    }
+
+    #[test]
+    fn ip_commands() {
+        let lines = |l: &Link| commands(l).iter().map(|c| c.join(" ")).collect::<Vec<_>>();
+        assert_eq!(
+            lines(&link(Some("10.77.0.1/24"), Some(4200), Kind::Rxe)),
+            [
+                "link set dev eth0 mtu 4200",
+                "address replace 10.77.0.1/24 dev eth0",
+                "link set dev eth0 up"
+            ]
+        );
+        assert_eq!(
+            lines(&link(None, None, Kind::Existing)),
+            ["link set dev eth0 up"]
+        );
+    }
+
+    #[test]
+    fn small_packets_are_an_error_only_where_they_can_be_helped() {
+        let error = check_mtu(&link(None, None, Kind::Rxe), 1024).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "active MTU is 1024 and a page is 4096: give eth0 an MTU of 4200 or more"
+        );
+        check_mtu(&link(None, None, Kind::Rxe), 4096).unwrap();
+        check_mtu(&link(None, None, Kind::Siw), 1024).unwrap();
+        check_mtu(&link(None, None, Kind::Existing), 2048).unwrap();
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there() {
+        let mut options = link(None, None, Kind::Rxe);
+        options.dev = "no-such-netdev".into();
+        let error = run(&options).unwrap_err().to_string();
+        assert!(
+            error.starts_with("no network interface no-such-netdev"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,277 @@
+//! One side of a proof: its memory, its connection, its turns.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rand::random;
+use rand::seq::SliceRandom;
+use rapidswap_verbs::{
+    Access, CompletionQueue, ConnectParams, Connection, Domain, Error, Event, EventChannel,
+    EventKind, Id, Memory, Region, Remote,
+};
+
+use crate::exchange::{Data, HELLO_LEN, Hello, NOTE_LEN, Note, PAGE, differences, page};
+
+/// Requests outstanding at once: as many READs as every adapter takes.
+const OUTSTANDING: u16 = 16;
+/// Notes a side receives at most.
+const NOTES: u16 = 2;
+/// Request numbers from here on are receives.
+const RECEIVE: u64 = 1 << 32;
+/// How often the connection's events are looked at while completions are awaited.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A READ or a WRITE of one page.
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    Read(u32),
+    Write(u32),
+}
+
+/// One side, with its memory registered.
+#[derive(Debug)]
+pub struct Peer {
+    connection: Connection,
+    channel: EventChannel,
+    /// Pages to be READ, then pages to be WRITTEN, by the other side.
+    open: Region,
+    /// Pages that were READ, pages to WRITE, notes.
+    own: Region,
+    count: u32,
+    seed: u64,
+    deadline: Instant,
+    outstanding: u16,
+    received: u16,
+    /// A connection request that came in the middle of this attempt.
+    pub next_request: Option<Event>,
+}
+
+impl Peer {
+    /// Prepares memory and queue pair on `id`.
+    pub fn new(id: Arc<Id>, channel: &EventChannel, count: u32, deadline: Instant) -> Result<Peer> {
+        let domain = Domain::new(&id)?;
+        let queue = CompletionQueue::new(&domain, OUTSTANDING + NOTES + 2)?;
+        let seed = random();
+        let pages = count as usize;
+        let open = Memory::map(2 * pages * PAGE)?;
+        let own = Memory::map((2 * pages + 1) * PAGE)?;
+        for index in 0..count {
+            let at = index as usize * PAGE;
+            open.write(at, &page(seed, Data::Source, index))?;
+            own.write(pages * PAGE + at, &page(seed, Data::Written, index))?;
+        }
+        let memlock = "cannot register memory: is RLIMIT_MEMLOCK (ulimit -l) too low?";
+        let open = domain
+            .register(&Arc::new(open), Access::Remote)
+            .context(memlock)?;
+        let own = domain
+            .register(&Arc::new(own), Access::Local)
+            .context(memlock)?;
+        let connection = Connection::new(id, &domain, &queue, OUTSTANDING + 1, NOTES)?;
+        let peer = Peer {
+            connection,
+            channel: channel.clone(),
+            open,
+            own,
+            count,
+            seed,
+            deadline,
+            outstanding: 0,
+            received: 0,
+            next_request: None,
+        };
+        for n in 0..NOTES {
+            let at = peer.note_at(n);
+            peer.connection
+                .post_receive(RECEIVE + u64::from(n), &peer.own, at, NOTE_LEN)?;
+        }
+        Ok(peer)
+    }
+
+    fn note_at(&self, n: u16) -> usize {
+        2 * self.count as usize * PAGE + usize::from(n) * 64
+    }
+
+    fn hello(&self) -> [u8; HELLO_LEN] {
+        let (addr, rkey) = (self.open.addr(), self.open.rkey());
+        Hello {
+            addr,
+            rkey,
+            count: self.count,
+            seed: self.seed,
+        }
+        .encode()
+    }
+
+    /// Connects and learns where the other side's memory is.
+    pub fn connect(&self) -> Result<Hello> {
+        self.connection.connect(params(&self.hello()))?;
+        let event = self
+            .channel
+            .next(self.deadline, "waiting for the other side's answer")?;
+        match event.kind {
+            EventKind::Established => self.check(Hello::decode(&event.private_data)),
+            EventKind::Rejected => bail!("nobody listens there (status {})", event.status),
+            _ => Err(Error::Connection {
+                event: event.name,
+                status: event.status,
+            }
+            .into()),
+        }
+    }
+
+    /// Accepts the connection request that came with `private_data`.
+    pub fn accept(&self, private_data: &[u8]) -> Result<Hello> {
+        let hello = self.check(Hello::decode(private_data))?;
+        self.connection.accept(params(&self.hello()))?;
+        Ok(hello)
+    }
+
+    fn check(&self, hello: Option<Hello>) -> Result<Hello> {
+        let hello = hello.context("the other side is not a proof of this version")?;
+        if hello.count != self.count {
+            bail!(
+                "the other side has --count {}, this one {}",
+                hello.count,
+                self.count
+            );
+        }
+        Ok(hello)
+    }
+
+    /// Reads and writes the other side's memory; wrong bytes among those read.
+    pub fn take_turn(&mut self, other: &Hello) -> Result<u64> {
+        let mut operations: Vec<Operation> = (0..self.count)
+            .flat_map(|index| [Operation::Read(index), Operation::Write(index)])
+            .collect();
+        operations.shuffle(&mut rand::rng());
+        let pages = self.count as usize;
+        let remote = |n: usize| Remote {
+            addr: other.addr + (n * PAGE) as u64,
+            rkey: other.rkey,
+        };
+        for operation in operations {
+            while self.outstanding >= OUTSTANDING {
+                self.pump()?;
+            }
+            match operation {
+                Operation::Read(i) => {
+                    let i = i as usize;
+                    self.connection
+                        .post_read(1, &self.own, i * PAGE, PAGE, remote(i))?;
+                }
+                Operation::Write(i) => {
+                    let i = pages + i as usize;
+                    self.connection
+                        .post_write(2, &self.own, i * PAGE, PAGE, remote(i))?;
+                }
+            }
+            self.outstanding += 1;
+        }
+        while self.outstanding > 0 {
+            self.pump()?;
+        }
+        self.compare(&self.own, 0, other.seed, Data::Source)
+    }
+
+    /// Wrong bytes among those the other side has written here.
+    pub fn check_written(&self, other: &Hello) -> Result<u64> {
+        self.compare(&self.open, self.count as usize, other.seed, Data::Written)
+    }
+
+    fn compare(&self, region: &Region, first: usize, seed: u64, data: Data) -> Result<u64> {
+        let mut bad = 0;
+        let mut seen = [0; PAGE];
+        for index in 0..self.count {
+            region
+                .memory()
+                .read((first + index as usize) * PAGE, &mut seen)?;
+            bad += differences(&seen, &page(seed, data, index));
+        }
+        Ok(bad)
+    }
+
+    /// Tells the other side; returns once it has the note.
+    pub fn send(&mut self, note: Note) -> Result<()> {
+        let at = self.note_at(NOTES);
+        self.own.memory().write(at, &note.encode())?;
+        self.connection.post_send(3, &self.own, at, NOTE_LEN)?;
+        self.outstanding += 1;
+        while self.outstanding > 0 {
+            self.pump()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the other side's `n`th note, from 0.
+    pub fn receive(&mut self, n: u16) -> Result<Note> {
+        while self.received <= n {
+            self.pump()?;
+        }
+        let mut bytes = [0; NOTE_LEN];
+        self.own.memory().read(self.note_at(n), &mut bytes)?;
+        Note::decode(&bytes).context("the other side's note makes no sense")
+    }
+
+    /// Takes in one completion.
+    fn pump(&mut self) -> Result<()> {
+        loop {
+            let soon = self.deadline.min(Instant::now() + LOOK);
+            match self
+                .connection
+                .queue()
+                .wait(soon, "the other side does not answer")
+            {
+                Ok(number) => return self.completed(number),
+                Err(Error::TimedOut(_)) if Instant::now() < self.deadline => {}
+                Err(error) => return Err(error.into()),
+            }
+            if let Some(why) = self.over()? {
+                // What completed before the end still counts.
+                return match self.connection.queue().poll()? {
+                    Some(done) if done.error.is_none() => self.completed(done.wr_id),
+                    _ => bail!("{why}"),
+                };
+            }
+        }
+    }
+
+    fn completed(&mut self, number: u64) -> Result<()> {
+        if number >= RECEIVE {
+            self.received += 1;
+        } else {
+            self.outstanding = self.outstanding.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    /// Why the connection is over, if it is.
+    fn over(&mut self) -> Result<Option<&'static str>> {
+        let Some(event) = self.channel.try_next()? else {
+            return Ok(None);
+        };
+        match event.kind {
+            EventKind::ConnectRequest { .. } => {
+                self.next_request = Some(event);
+                Ok(Some("the other side starts again"))
+            }
+            EventKind::Disconnected | EventKind::Rejected | EventKind::DeviceRemoval
+                if event.key == self.connection.key() =>
+            {
+                Ok(Some(event.name))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+fn params(hello: &[u8]) -> ConnectParams<'_> {
+    ConnectParams {
+        private_data: hello,
+        responder_resources: OUTSTANDING as u8,
+        initiator_depth: OUTSTANDING as u8,
+        retry_count: 7,
+        rnr_retry_count: 7,
+    }
+}

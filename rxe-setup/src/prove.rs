@@ -1,0 +1,243 @@
+//! `rxe-setup prove`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rapidswap_verbs::{Event, EventChannel, EventKind, Id, dial};
+use serde::Serialize;
+
+use crate::cli::Prove;
+use crate::exchange::{Note, PAGE};
+use crate::peer::Peer;
+use crate::sysfs::{ROOT, ports};
+
+/// Pause before another attempt: nothing tells when the other side is there.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long one attempt may take before another is made.
+const ATTEMPT: Duration = Duration::from_secs(8);
+
+/// What a proof showed.
+#[derive(Debug, Serialize)]
+struct Report {
+    ok: bool,
+    role: &'static str,
+    device: String,
+    reads: u32,
+    writes: u32,
+    peer_reads: u32,
+    peer_writes: u32,
+    bytes_compared: u64,
+    bad_bytes: u64,
+    attempts: u32,
+    seconds: f64,
+    counters: BTreeMap<String, u64>,
+}
+
+/// What both sides together found in one completed exchange.
+#[derive(Clone, Debug)]
+struct Findings {
+    device: String,
+    bad_bytes: u64,
+    seconds: f64,
+}
+
+/// Proves the link and says how it went.
+pub fn run(options: &Prove) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(options.deadline);
+    let (role, (findings, attempts)) = match (options.listen, options.connect) {
+        (Some(address), _) => ("listen", listen(address, options.count, deadline)?),
+        (_, Some(address)) => ("connect", connect(address, options.count, deadline)?),
+        (None, None) => bail!("neither --listen nor --connect was given"),
+    };
+    let count = options.count;
+    let report = Report {
+        ok: findings.bad_bytes == 0,
+        role,
+        counters: counters(&findings.device),
+        device: findings.device,
+        reads: count,
+        writes: count,
+        peer_reads: count,
+        peer_writes: count,
+        bytes_compared: 4 * u64::from(count) * PAGE as u64,
+        bad_bytes: findings.bad_bytes,
+        attempts,
+        seconds: findings.seconds,
+    };
+    println!("{}", serde_json::to_string(&report)?);
+    tell(&report);
+    if report.ok {
+        Ok(())
+    } else {
+        bail!(
+            "{} of {} bytes arrived wrong: do not use this link",
+            report.bad_bytes,
+            report.bytes_compared
+        )
+    }
+}
+
+fn tell(report: &Report) {
+    eprintln!(
+        "{}: {} READs and {} WRITEs of {PAGE} bytes each way in {:.2} s, attempt {}, {} bytes compared, {} wrong",
+        report.device,
+        report.reads,
+        report.writes,
+        report.seconds,
+        report.attempts,
+        report.bytes_compared,
+        report.bad_bytes
+    );
+    let counters: Vec<String> = report
+        .counters
+        .iter()
+        .filter(|(_, value)| **value != 0)
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
+    if !counters.is_empty() {
+        eprintln!("{}: {}", report.device, counters.join(", "));
+    }
+}
+
+fn counters(device: &str) -> BTreeMap<String, u64> {
+    let ports = ports(Path::new(ROOT)).unwrap_or_default();
+    ports
+        .iter()
+        .find(|port| port.device == device)
+        .map(|port| port.counters())
+        .unwrap_or_default()
+}
+
+fn connect(address: SocketAddr, count: u32, deadline: Instant) -> Result<(Findings, u32)> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let error = match attempt(address, count, deadline.min(Instant::now() + ATTEMPT)) {
+            Ok(findings) => return Ok((findings, attempts)),
+            Err(error) => error,
+        };
+        if Instant::now() + PAUSE >= deadline {
+            return Err(error.context(format!("no proof with {address} after {attempts} attempts")));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn attempt(address: SocketAddr, count: u32, deadline: Instant) -> Result<Findings> {
+    let channel = EventChannel::new()?;
+    let id = dial(&channel, address, deadline)?;
+    let device = id.device().context("the connection has no device")?;
+    let mut peer = Peer::new(id, &channel, count, deadline)?;
+    let other = peer.connect()?;
+    let start = Instant::now();
+    let mine = Note {
+        bad_read: peer.take_turn(&other)?,
+        bad_written: 0,
+    };
+    peer.send(mine)?;
+    let theirs = peer.receive(0)?;
+    let last = Note {
+        bad_written: peer.check_written(&other)?,
+        ..mine
+    };
+    peer.send(last)?;
+    Ok(findings(device, last, theirs, start))
+}
+
+fn listen(address: SocketAddr, count: u32, deadline: Instant) -> Result<(Findings, u32)> {
+    let channel = EventChannel::new()?;
+    let listener = Id::new(&channel)?;
+    let listening = listener.bind(address).and_then(|()| listener.listen(4));
+    listening.with_context(|| {
+        format!("cannot listen on {address}: it must be an address of an RDMA device here, its port free")
+    })?;
+    let mut attempts = 0;
+    let mut pending = None;
+    let mut last_error = None;
+    loop {
+        let event = match pending.take() {
+            Some(event) => event,
+            None => match channel.next(deadline, "nobody connected") {
+                Ok(event) => event,
+                Err(error) => {
+                    let error = last_error.unwrap_or_else(|| anyhow!(error));
+                    return Err(
+                        error.context(format!("no proof on {address} after {attempts} attempts"))
+                    );
+                }
+            },
+        };
+        let Event {
+            kind: EventKind::ConnectRequest { id, .. },
+            private_data,
+            ..
+        } = event
+        else {
+            continue;
+        };
+        attempts += 1;
+        let end = deadline.min(Instant::now() + ATTEMPT);
+        match answer(
+            Arc::new(id),
+            &private_data,
+            &channel,
+            count,
+            end,
+            &mut pending,
+        ) {
+            Ok(findings) => return Ok((findings, attempts)),
+            Err(error) => last_error = Some(error),
+        }
+    }
+}
+
+fn answer(
+    id: Arc<Id>,
+    private_data: &[u8],
+    channel: &EventChannel,
+    count: u32,
+    deadline: Instant,
+    pending: &mut Option<Event>,
+) -> Result<Findings> {
+    let device = id.device().context("the connection has no device")?;
+    let mut peer = Peer::new(id, channel, count, deadline)?;
+    let exchange = |peer: &mut Peer| {
+        let other = peer.accept(private_data)?;
+        let first = peer.receive(0)?;
+        let start = Instant::now();
+        let bad_written = peer.check_written(&other)?;
+        let mine = Note {
+            bad_read: peer.take_turn(&other)?,
+            bad_written,
+        };
+        peer.send(mine)?;
+        let last = peer.receive(1)?;
+        let theirs = Note {
+            bad_written: last.bad_written,
+            ..first
+        };
+        Ok(findings(device, mine, theirs, start))
+    };
+    let outcome = exchange(&mut peer);
+    *pending = peer.next_request.take();
+    outcome
+}
+
+fn findings(device: String, mine: Note, theirs: Note, start: Instant) -> Findings {
+    Findings {
+        device,
+        bad_bytes: [
+            mine.bad_read,
+            mine.bad_written,
+            theirs.bad_read,
+            theirs.bad_written,
+        ]
+        .iter()
+        .fold(0, |sum, bad| sum.saturating_add(*bad)),
+        seconds: start.elapsed().as_secs_f64(),
+    }
+}
