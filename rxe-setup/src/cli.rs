@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// Port of the proof unless another is given.
 pub const PROOF_PORT: u16 = 9399;
@@ -69,13 +69,14 @@ pub struct Link {
 }
 
 #[derive(Args, Debug)]
-#[group(id = "side", required = true, multiple = false, args = ["listen", "connect"])]
+#[group(skip)]
+#[command(group = ArgGroup::new("side").required(true))]
 pub struct Prove {
     /// Wait on this address for the other side.
-    #[arg(long, value_name = "ADDR[:PORT]", value_parser = address)]
+    #[arg(long, group = "side", value_name = "ADDR[:PORT]", value_parser = address)]
     pub listen: Option<SocketAddr>,
     /// Connect to the side that waits on this address.
-    #[arg(long, value_name = "ADDR[:PORT]", value_parser = address)]
+    #[arg(long, group = "side", value_name = "ADDR[:PORT]", value_parser = address)]
     pub connect: Option<SocketAddr>,
     /// READs, and WRITEs, of each side. Both sides need the same.
     #[arg(long, default_value_t = 128,
