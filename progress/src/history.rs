@@ -24,7 +24,8 @@ impl History {
         History::open(cache.map(|dir| dir.join("rapidswap/step-times.json")))
     }
 
-    fn open(path: Option<PathBuf>) -> History {
+    /// The history in a file, or one that is not kept.
+    pub(crate) fn open(path: Option<PathBuf>) -> History {
         // An unreadable history only costs an estimate.
         let seconds = path
             .as_ref()

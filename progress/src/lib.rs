@@ -47,11 +47,12 @@ impl Reporter {
         }
     }
 
-    /// Reports nothing; for tests and for callers that only want the result.
+    /// Reports nothing and remembers nothing; for tests and for callers that
+    /// only want the result.
     pub fn silent() -> Reporter {
         Reporter {
             sink: Sink::Silent,
-            history: Arc::new(History::open_default()),
+            history: Arc::new(History::open(None)),
         }
     }
 
