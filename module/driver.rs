@@ -84,8 +84,7 @@ impl Backend for Driver {
     fn detached(&self) {}
 
     fn store(&self, ticket: StoreTicket) -> Result<(), Declined> {
-        let due = now_ms() + u64::from(self.config.store_timeout_ms);
-        self.stores.post(ticket, due)
+        self.stores.post(ticket, self.config.store_timeout_ms)
     }
 
     fn load(&self, ticket: LoadTicket) -> Result<(), Failed> {

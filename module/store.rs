@@ -2,18 +2,24 @@
 
 //! Pages on their way out.
 //!
-//! Called by reclaim: nothing here sleeps, allocates, or waits for a connection. A store that
-//! cannot be posted right now is declined, and the page goes to the swap device in the same pass.
-//! A posted one ends with its completion and with nothing else: when it takes too long the session
-//! ends, and that brings the completion.
+//! Called by reclaim: nothing here allocates or waits for a connection. A store that cannot be
+//! posted is declined, and the page goes to the swap device in the same pass. A posted one ends
+//! with its completion and with nothing else: when it takes too long the session ends, and that
+//! brings the completion.
+//!
+//! Reclaim that is faster than the link is held up, as by any device: [`Stores::post`] waits for
+//! an earlier store to end. That takes no longer than a store may take, since then the session
+//! ends, which ends all stores and turns those who wait away.
 //!
 //! Lock: `Stores::path`, a spinlock; the queue pair's own is taken inside it.
 
 use crate::complaint::Complaint;
+use crate::driver::{self, now_ms};
 use crate::map::Path;
 use crate::session;
 use crate::verbs::pool::{Operation, Outcome, Pool, Verb, MAX_SLOTS};
 use crate::verbs::swap::{Declined, StoreTicket};
+use crate::verbs::wait::Credits;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::prelude::*;
 use kernel::sync::{new_spinlock, Arc, SpinLock};
@@ -27,6 +33,9 @@ pub(crate) struct Stores {
     // `None` while stores are off.
     #[pin]
     path: SpinLock<Option<Path>>,
+    // One for each slot of the pool.
+    #[pin]
+    credits: Credits,
     pool: Arc<Pool<Store>>,
     done: AtomicU64,
     errors: AtomicU64,
@@ -37,6 +46,7 @@ impl Stores {
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             path <- new_spinlock!(None, "remoteswap_stores"),
+            credits <- Credits::new(DEPTH as u16),
             pool: Pool::new(DEPTH)?,
             done: AtomicU64::new(0),
             errors: AtomicU64::new(0),
@@ -55,28 +65,51 @@ impl Stores {
     }
 
     /// Posts a store, or declines it.
-    pub(crate) fn post(&self, ticket: StoreTicket, due: u64) -> Result<(), Declined> {
+    pub(crate) fn post(&self, ticket: StoreTicket, timeout_ms: u32) -> Result<(), Declined> {
+        if self.path.lock().is_none() || !self.credits.take(timeout_ms) {
+            return Err(ticket.decline());
+        }
+        self.post_with_credit(ticket, timeout_ms).map_err(|ticket| {
+            self.credits.give();
+            ticket.decline()
+        })
+    }
+
+    fn post_with_credit(&self, ticket: StoreTicket, timeout_ms: u32) -> Result<(), StoreTicket> {
         let path = self.path.lock();
         let Some(open) = &*path else {
-            return Err(ticket.decline());
+            return Err(ticket);
         };
         let Some(route) = open.page(Verb::Write, ticket.slot()) else {
-            return Err(ticket.decline());
+            return Err(ticket);
         };
+        let due = now_ms() + u64::from(timeout_ms);
         let posted = self.pool.post(open.qp(), route, ticket, (), due);
         drop(path);
         posted.map_err(|refused| {
-            // No slot or no room is how a busy session looks.
+            // No room is how a busy session looks.
             if refused.error != EAGAIN && refused.error != ENOMEM {
                 session::fail(Complaint::Verbs("posting a store", refused.error));
             }
-            refused.memory.decline()
+            refused.memory
         })
     }
 
     /// When the first of the posted ones must be done.
     pub(crate) fn first_due(&self) -> Option<u64> {
         self.pool.first_due()
+    }
+
+    fn completed(&self, ticket: StoreTicket, outcome: Outcome) {
+        if outcome.is_ok() {
+            self.done.fetch_add(1, Ordering::Relaxed);
+            ticket.finish(Ok(()));
+        } else {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+            session::fail(Complaint::Failed("store", outcome));
+            ticket.finish(Err(EIO));
+        }
+        self.credits.give();
     }
 
     /// How many were stored, and how many failed on the way.
@@ -96,18 +129,9 @@ impl Operation for Store {
     type Context = ();
 
     fn completed(ticket: StoreTicket, (): (), outcome: Outcome) {
-        let count = |counter: fn(&Stores) -> &AtomicU64| {
-            if let Some(driver) = crate::driver::get() {
-                counter(&driver.stores).fetch_add(1, Ordering::Relaxed);
-            }
-        };
-        if outcome.is_ok() {
-            count(|stores| &stores.done);
-            ticket.finish(Ok(()));
-        } else {
-            count(|stores| &stores.errors);
-            session::fail(Complaint::Failed("store", outcome));
-            ticket.finish(Err(EIO));
+        // Without a driver the ticket fails by being dropped.
+        if let Some(driver) = driver::get() {
+            driver.stores.completed(ticket, outcome);
         }
     }
 }

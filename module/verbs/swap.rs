@@ -160,7 +160,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// It is gone: nothing is in flight, and no slot is in use. May sleep.
     fn detached(&self);
 
-    /// Stores a page, or declines. May be called by reclaim: neither sleeps nor allocates.
+    /// Stores a page, or declines. Called by reclaim: does not allocate, and sleeps for a stated
+    /// time at most.
     fn store(&self, ticket: StoreTicket) -> Result<(), Declined>;
 
     /// Loads a page, or fails. May sleep.

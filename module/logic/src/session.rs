@@ -22,8 +22,10 @@
 pub const BACKOFF_MIN_MS: u64 = 100;
 /// Longest pause between attempts.
 pub const BACKOFF_MAX_MS: u64 = 5_000;
-/// What an attempt may take, from the first request to both queue pairs up.
-pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// What an attempt may take, from the first request to both queue pairs up. The
+/// server registers all its memory anew for each, and a new attempt would make
+/// it begin again, so this is for much memory rather than for a quick retry.
+pub const CONNECT_TIMEOUT_MS: u64 = 30_000;
 
 /// Names the contents of the server's memory: equal values, equal contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
