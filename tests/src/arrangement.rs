@@ -38,10 +38,10 @@ impl<'a> Arrangement<'a> {
     }
 
     /// Swap to the RAM backend with these parameters.
-    pub fn ram(scene: &'a Scene, parameters: &[&str], backing: Backing) -> Result<Arrangement<'a>> {
+    pub fn ram(scene: &'a Scene, parameters: &[&str]) -> Result<Arrangement<'a>> {
         swap_area::clear(&scene.client).context("clear the client's swap")?;
         insmod(&scene.client, "remote_swap_ram", parameters)?;
-        Self::on(&scene.client, None, backing, true)
+        Self::on(&scene.client, None, Backing::Disk, true)
     }
 
     /// Swap on an area attached to whatever backend is loaded.

@@ -12,7 +12,8 @@ pub const ADDRESS: &str = "10.77.0.2";
 /// The port it listens on.
 pub const PORT: u16 = 9400;
 
-const PROGRAM: &str = "/rapidswap/bin/remoteswap-server";
+/// Path of the server's program in a node.
+pub const MEMORY_SERVER: &str = "/rapidswap/bin/remoteswap-server";
 const CONTROL: &str = "/run/remoteswap-test.sock";
 
 /// A server that listens. Dropped, it is killed.
@@ -29,7 +30,7 @@ impl<'a> MemoryServer<'a> {
         let listen = format!("{ADDRESS}:{PORT}");
         let size = format!("{mib}M");
         let argv = [
-            PROGRAM,
+            MEMORY_SERVER,
             "--listen",
             &listen,
             "--size",
@@ -58,7 +59,7 @@ impl<'a> MemoryServer<'a> {
     /// Sends one command to the server's control socket.
     pub fn control(&self, command: &[&str]) -> Result<String> {
         self.guest
-            .ok(&[&[PROGRAM, "ctl", CONTROL][..], command].concat())
+            .ok(&[&[MEMORY_SERVER, "ctl", CONTROL][..], command].concat())
     }
 
     /// Ends the server.

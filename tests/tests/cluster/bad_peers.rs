@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::guest::Guest;
-use rapidswap_tests::memory_server::{ADDRESS, PORT};
+use rapidswap_tests::memory_server::{ADDRESS, MEMORY_SERVER, PORT};
 use rapidswap_tests::remote_module::{insmod, rmmod, status};
 use rapidswap_tests::scene::{on_cluster, scaled};
 use rapidswap_tests::swap_area::{self, Backing};
@@ -62,15 +62,15 @@ fn a_client_of_the_wrong_kind_is_rejected_with_a_reason() -> Result<()> {
         let peer = format!("{ADDRESS}:{PORT}");
         for (option, value, reason) in [
             ("--magic", "0xdeadbeef", "magic"),
-            ("--version", "99", "version"),
+            ("--wire-version", "99", "version"),
         ] {
-            let program = "/rapidswap/bin/remoteswap-server";
-            let output = swap.client.run(&[program, "probe", &peer, option, value])?;
-            let text = String::from_utf8_lossy(&output.stderr).to_lowercase();
+            let probe = [MEMORY_SERVER, "probe", "--connect", &peer, option, value];
+            let output = swap.client.run(&probe)?;
+            let text = String::from_utf8_lossy(&output.stdout).to_lowercase();
             ensure!(!output.status.success(), "{option} {value} was accepted");
             ensure!(
                 text.contains(reason) && text.trim().lines().count() == 1,
-                "{text}"
+                "{option}: {output:?}"
             );
         }
         let state = status(swap.client)?;
@@ -119,7 +119,6 @@ fn a_server_of_the_wrong_kind_is_refused() -> Result<()> {
 #[test]
 fn the_server_refuses_bad_arguments_with_one_line() -> Result<()> {
     on_cluster(|scene| {
-        let program = "/rapidswap/bin/remoteswap-server";
         let listen = format!("{ADDRESS}:9402");
         let cases: [&[&str]; 5] = [
             &["--listen", &listen, "--size", "many"],
@@ -129,7 +128,7 @@ fn the_server_refuses_bad_arguments_with_one_line() -> Result<()> {
             &["--listen", &listen, "--size", "1M", "--chunk", "3M"],
         ];
         for case in cases {
-            let output = scene.server.run(&[&[program][..], case].concat())?;
+            let output = scene.server.run(&[&[MEMORY_SERVER][..], case].concat())?;
             let text = String::from_utf8_lossy(&output.stderr);
             ensure!(!output.status.success(), "{case:?} was accepted");
             let lines = text.lines().filter(|line| !line.trim().is_empty());
