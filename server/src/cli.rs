@@ -78,6 +78,9 @@ pub struct Probe {
     /// Leave the lease to its grace time and do not release it.
     #[arg(long)]
     pub keep: bool,
+    /// Stay connected for so long first.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub hold: u64,
     /// How long to wait for the server.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub deadline: u64,

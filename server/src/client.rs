@@ -34,10 +34,10 @@ pub enum ClientError {
     #[error("nobody listens there")]
     NobodyThere,
     /// The answer or the table makes no sense.
-    #[error("server's answer: {0}")]
+    #[error("the server's answer cannot be used")]
     Wire(#[from] WireError),
     /// The sizes do not fit together.
-    #[error("server's answer: {0}")]
+    #[error("the server's answer cannot be used")]
     Layout(#[from] LayoutError),
     /// The table is not the one the answer speaks of.
     #[error("chunk table is of another session")]
@@ -58,7 +58,8 @@ pub struct Link {
     channel: EventChannel,
     /// The server's answer.
     pub rep: Rep,
-    deadline: Duration,
+    /// How long a READ or WRITE may take.
+    pub limit: Duration,
 }
 
 impl Link {
@@ -91,7 +92,7 @@ impl Link {
                     scratch,
                     channel,
                     rep,
-                    deadline: limit,
+                    limit,
                 })
             }
             EventKind::Rejected if event.status == CONSUMER_DEFINED => {
@@ -127,7 +128,7 @@ impl Link {
     }
 
     fn finish(&self) -> Result<(), ClientError> {
-        let deadline = Instant::now() + self.deadline;
+        let deadline = Instant::now() + self.limit;
         self.connection
             .queue()
             .wait(deadline, "waiting for the server's memory")?;

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use crate::control::Control;
 use crate::liveness;
 use crate::pool::Pool;
-use crate::server::Server;
+use crate::server::{Bound, Server};
 
 /// What the server is told on its command line.
 #[derive(Clone, Debug)]
@@ -74,10 +74,13 @@ pub fn run(options: &Options) -> Result<()> {
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .context("make a signal descriptor")?;
 
+    // First the address, which may be taken; memory needs time.
+    let bound = Bound::to(options.listen).map_err(|error| explain(error, options.listen))?;
     let memory = Pool::new(options.size.0, options.chunk.0)
         .with_context(|| format!("cannot get {} of memory: lend less", options.size))?;
     warn_unlocked(&memory, options.size);
-    let server = Server::listen(options.listen, memory, options.grace)
+    let server = bound
+        .serve(memory, options.grace)
         .map_err(|error| explain(error, options.listen))?;
     let epoch = server.epoch();
     let channel = server.channel().clone();

@@ -101,6 +101,13 @@ fn run_probe(probe: &Probe) -> Result<ExitCode> {
         rep.chunk_count,
         layout.pages()
     );
+    if probe.hold > 0 {
+        match link.wait_closed(Duration::from_secs(probe.hold)) {
+            Err(ClientError::Verbs(rapidswap_verbs::Error::TimedOut(_))) => {}
+            Ok(()) => bail!("the server ended the session"),
+            Err(error) => return Err(error.into()),
+        }
+    }
     if !probe.keep {
         release(&link).context("cannot release the lease")?;
     }

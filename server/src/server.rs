@@ -86,25 +86,39 @@ struct ClientStats {
     store: bool,
 }
 
-impl Server {
-    /// Listens on `address` with the memory of `pool` to lend. What a client
-    /// leaves behind without releasing it is kept for `grace`.
-    pub fn listen(address: SocketAddr, pool: Pool, grace: Duration) -> Result<Server> {
+/// An address taken, on which nobody is let in yet.
+#[derive(Debug)]
+pub struct Bound {
+    listener: Id,
+    channel: EventChannel,
+}
+
+impl Bound {
+    /// Takes an address.
+    pub fn to(address: SocketAddr) -> Result<Bound> {
         let channel = EventChannel::new()?;
         let listener = Id::new(&channel)?;
         listener.bind(address)?;
-        listener.listen(BACKLOG)?;
+        Ok(Bound { listener, channel })
+    }
+
+    /// Lets clients in, with the memory of `pool` to lend. What a client leaves
+    /// behind without releasing it is kept for `grace`.
+    pub fn serve(self, pool: Pool, grace: Duration) -> Result<Server> {
+        self.listener.listen(BACKLOG)?;
         Ok(Server {
             clients: BTreeMap::new(),
             pool,
-            listener: Arc::new(listener),
-            channel,
+            listener: Arc::new(self.listener),
+            channel: self.channel,
             epoch: random(),
             grace,
             tally: Tally::default(),
         })
     }
+}
 
+impl Server {
     /// Where events arrive.
     pub fn channel(&self) -> &EventChannel {
         &self.channel

@@ -7,12 +7,12 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A call failed.
-    #[error("{action}: {source}")]
+    #[error("{action}: {cause}")]
     Os {
         /// What was being done.
         action: &'static str,
         /// Why it failed.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The libraries are opened at run time and are not there.
     #[error("librdmacm or libibverbs cannot be opened: install librdmacm1 and ibverbs-providers")]
@@ -31,14 +31,6 @@ pub enum Error {
         len: usize,
         /// Bytes in the region.
         size: usize,
-    },
-    /// The peer turned the connection away; this is its private data.
-    #[error("connection rejected (status {status})")]
-    Rejected {
-        /// Transport's reason; 28 is the peer's own choice.
-        status: i32,
-        /// What the peer had to say.
-        private_data: Vec<u8>,
     },
     /// The connection manager reported something other than progress.
     #[error("{event} (status {status})")]
@@ -67,18 +59,18 @@ impl Error {
         Error::os(action, io::Error::from_raw_os_error(code.abs()))
     }
 
-    fn os(action: &'static str, source: io::Error) -> Error {
+    fn os(action: &'static str, cause: io::Error) -> Error {
         // What the bindings set when they could not open the library.
-        match source.raw_os_error() {
+        match cause.raw_os_error() {
             Some(nix::libc::EOPNOTSUPP) => Error::NoLibrary,
-            _ => Error::Os { action, source },
+            _ => Error::Os { action, cause },
         }
     }
 
     /// The errno behind this error, if there is one.
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Error::Os { source, .. } => source.raw_os_error(),
+            Error::Os { cause, .. } => cause.raw_os_error(),
             _ => None,
         }
     }
