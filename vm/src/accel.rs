@@ -45,7 +45,10 @@ struct Verdict {
 /// The accelerator where it does not depend on a probe.
 pub(crate) fn known(choice: AccelChoice) -> Result<Option<Choice>> {
     if choice == AccelChoice::Tcg {
-        return Ok(Some(Choice { accel: Accel::Tcg, reason: "asked for".into() }));
+        return Ok(Some(Choice {
+            accel: Accel::Tcg,
+            reason: "asked for".into(),
+        }));
     }
     match openable(Path::new("/dev/kvm")) {
         Ok(()) => Ok(None),
@@ -70,7 +73,10 @@ pub(crate) fn probed(
             let step = reporter.step("kvm probe", DEADLINE);
             let outcome = probe::boots(kernel, Accel::Kvm, DEADLINE);
             let (works, reason) = match outcome {
-                Ok(took) => (true, format!("a guest booted in {:.1} s", took.as_secs_f64())),
+                Ok(took) => (
+                    true,
+                    format!("a guest booted in {:.1} s", took.as_secs_f64()),
+                ),
                 Err(reason) => (false, format!("/dev/kvm is there, but {reason}")),
             };
             step.done(&reason);
@@ -80,7 +86,10 @@ pub(crate) fn probed(
         }
     };
     if verdict.works {
-        Ok(Choice { accel: Accel::Kvm, reason: verdict.reason })
+        Ok(Choice {
+            accel: Accel::Kvm,
+            reason: verdict.reason,
+        })
     } else {
         refuse(choice, verdict.reason)
     }
@@ -90,7 +99,10 @@ pub(crate) fn probed(
 fn refuse(choice: AccelChoice, reason: String) -> Result<Choice> {
     match choice {
         AccelChoice::Kvm => Err(Error::KvmUnusable(reason)),
-        _ => Ok(Choice { accel: Accel::Tcg, reason }),
+        _ => Ok(Choice {
+            accel: Accel::Tcg,
+            reason,
+        }),
     }
 }
 
@@ -98,9 +110,7 @@ fn openable(device: &Path) -> Result<(), String> {
     let name = device.display();
     match OpenOptions::new().read(true).write(true).open(device) {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(format!("there is no {name}"))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!("there is no {name}")),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             Err(format!("no permission to open {name}: join group kvm"))
         }
@@ -117,7 +127,10 @@ pub(crate) fn qemu_version() -> Result<String> {
         other => other.what(|| format!("cannot run {QEMU}"))?,
     };
     let text = String::from_utf8_lossy(&output.stdout);
-    let version = text.split_whitespace().skip_while(|word| *word != "version").nth(1);
+    let version = text
+        .split_whitespace()
+        .skip_while(|word| *word != "version")
+        .nth(1);
     let version = version.unwrap_or("unknown").to_owned();
     match number(&version) {
         Some(number) if number < OLDEST_QEMU => Err(Error::OldQemu(version)),
@@ -136,7 +149,12 @@ fn key(kernel: &Path, qemu: &str) -> Result<String> {
     // Which kernel of this checkout it is matters; its contents are named by
     // its path in the cache.
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    Ok(format!("{} {} {} {qemu}", boot.trim(), kernel.display(), meta.size()))
+    Ok(format!(
+        "{} {} {} {qemu}",
+        boot.trim(),
+        kernel.display(),
+        meta.size()
+    ))
 }
 
 fn read(file: &PathBuf) -> Option<Verdict> {
@@ -146,7 +164,9 @@ fn read(file: &PathBuf) -> Option<Verdict> {
 /// Without a remembered verdict the next `up` probes again, no worse.
 fn write(file: &Path, verdict: &Verdict) {
     let half = file.with_extension(std::process::id().to_string());
-    let Ok(json) = serde_json::to_vec_pretty(verdict) else { return };
+    let Ok(json) = serde_json::to_vec_pretty(verdict) else {
+        return;
+    };
     if let Some(dir) = file.parent() {
         let _ = fs::create_dir_all(dir);
     }
@@ -170,8 +190,16 @@ mod tests {
         let reason = openable(Path::new("/nowhere/kvm")).expect_err("missing");
         assert_eq!(reason, "there is no /nowhere/kvm");
         let auto = refuse(AccelChoice::Auto, reason.clone()).expect("falls back");
-        assert_eq!(auto, Choice { accel: Accel::Tcg, reason: reason.clone() });
-        let error = refuse(AccelChoice::Kvm, reason).expect_err("hard").to_string();
+        assert_eq!(
+            auto,
+            Choice {
+                accel: Accel::Tcg,
+                reason: reason.clone()
+            }
+        );
+        let error = refuse(AccelChoice::Kvm, reason)
+            .expect_err("hard")
+            .to_string();
         assert_eq!(
             error,
             "--accel kvm: there is no /nowhere/kvm; use `--accel tcg` or `--accel auto`"
@@ -182,7 +210,11 @@ mod tests {
     fn a_verdict_is_remembered() {
         let temp = tempfile::tempdir().expect("temporary directory");
         let file = temp.path().join("cache/kvm-verdict.json");
-        let verdict = Verdict { key: "k".into(), works: false, reason: "r".into() };
+        let verdict = Verdict {
+            key: "k".into(),
+            works: false,
+            reason: "r".into(),
+        };
         write(&file, &verdict);
         let again = read(&file).expect("read back");
         assert_eq!((again.key.as_str(), again.works), ("k", false));

@@ -54,7 +54,12 @@ impl Cluster {
         link::prove(&cluster, &options.profile, reporter)?;
         if options.swap {
             let step = reporter.step("remote swap", Duration::from_secs(2));
-            swap::on(&cluster, &SwapOptions { server_mib: options.server_mib })?;
+            swap::on(
+                &cluster,
+                &SwapOptions {
+                    server_mib: options.server_mib,
+                },
+            )?;
             step.done("on");
         }
         let up_s = started.elapsed().as_secs_f64();
@@ -75,7 +80,10 @@ impl Cluster {
     }
 
     fn named(name: &str) -> Cluster {
-        Cluster { name: name.to_owned(), run_dir: rundir::base().join(name) }
+        Cluster {
+            name: name.to_owned(),
+            run_dir: rundir::base().join(name),
+        }
     }
 
     /// Its name.
@@ -116,7 +124,10 @@ impl Cluster {
             return Ok(Node::new(&self.run_dir, &self.name, name));
         }
         let known: Vec<_> = status.nodes.into_iter().map(|node| node.name).collect();
-        Err(Error::UnknownNode { node: name.to_owned(), known: known.join(", ") })
+        Err(Error::UnknownNode {
+            node: name.to_owned(),
+            known: known.join(", "),
+        })
     }
 
     /// Kernel faults on any console so far. A console that cannot be read is

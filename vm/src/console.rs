@@ -64,18 +64,30 @@ const FORMS: &[(SplatKind, Place, &str)] = {
         (Sanitizer, Start, "BUG: KFENCE:"),
         (Sanitizer, Start, "UBSAN:"),
         (Sanitizer, Start, "kmemleak:"),
-        (Locking, Start, "BUG: sleeping function called from invalid context"),
+        (
+            Locking,
+            Start,
+            "BUG: sleeping function called from invalid context",
+        ),
         (Locking, Start, "BUG: scheduling while atomic"),
         (Locking, Start, "BUG: Invalid wait context"),
         (Locking, Start, "[ BUG: Invalid wait context ]"),
         (Locking, Start, "BUG: spinlock"),
-        (Locking, Start, "WARNING: possible circular locking dependency"),
+        (
+            Locking,
+            Start,
+            "WARNING: possible circular locking dependency",
+        ),
         (Locking, Start, "WARNING: possible recursive locking"),
         (Locking, Start, "WARNING: possible irq lock inversion"),
         (Locking, Start, "WARNING: inconsistent lock state"),
         (Locking, Start, "WARNING: bad unlock balance"),
         (Locking, Start, "WARNING: held lock freed"),
-        (Locking, Start, "WARNING: lock held when returning to user space"),
+        (
+            Locking,
+            Start,
+            "WARNING: lock held when returning to user space",
+        ),
         (Locking, Start, "WARNING: suspicious RCU usage"),
         (Locking, Start, "WARNING: Nested lock was not taken"),
         (Locking, Start, "WARNING: HARDIRQ-"),
@@ -156,7 +168,12 @@ pub(crate) fn scan(path: &Path) -> io::Result<Vec<Splat>> {
     Ok(lines
         .filter_map(|(index, line)| {
             let (kind, text) = classify(line)?;
-            Some(Splat { node: node.to_string(), line: index + 1, kind, text: text.to_owned() })
+            Some(Splat {
+                node: node.to_string(),
+                line: index + 1,
+                kind,
+                text: text.to_owned(),
+            })
         })
         .collect())
 }
@@ -165,9 +182,15 @@ pub(crate) fn scan(path: &Path) -> io::Result<Vec<Splat>> {
 pub(crate) fn tail(path: &Path) -> Vec<String> {
     let bytes = fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     let start = lines.len().saturating_sub(TAIL);
-    lines[start..].iter().map(|line| line.trim_end().to_owned()).collect()
+    lines[start..]
+        .iter()
+        .map(|line| line.trim_end().to_owned())
+        .collect()
 }
 
 #[cfg(test)]
@@ -183,24 +206,72 @@ mod tests {
     fn the_kernels_own_forms_are_found() {
         use SplatKind::*;
         for (line, expected) in [
-            ("[    1.000000] WARNING: CPU: 0 PID: 1 at mm/page_alloc.c:1 f+0x1/0x2", Warning),
-            ("[    1.000000][   T12] BUG: Bad page state in process x  pfn:1", Bug),
-            ("[    1.000000] BUG: kernel NULL pointer dereference, address: 0", Bug),
+            (
+                "[    1.000000] WARNING: CPU: 0 PID: 1 at mm/page_alloc.c:1 f+0x1/0x2",
+                Warning,
+            ),
+            (
+                "[    1.000000][   T12] BUG: Bad page state in process x  pfn:1",
+                Bug,
+            ),
+            (
+                "[    1.000000] BUG: kernel NULL pointer dereference, address: 0",
+                Bug,
+            ),
             ("[    1.000000] kernel BUG at mm/swapfile.c:100!", Bug),
-            ("[   10.000000] WARNING: possible circular locking dependency detected", Locking),
-            ("[   10.000000] BUG: sleeping function called from invalid context at x", Locking),
-            ("[   10.000000] INFO: trying to register non-static key.", Locking),
-            ("[  240.000000] INFO: task swapper:12 blocked for more than 120 seconds.", HungTask),
-            ("[   60.000000] rcu: INFO: rcu_sched self-detected stall on CPU", RcuStall),
-            ("[   60.000000] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:", RcuStall),
-            ("[    2.000000] rust_kernel: panicked at module/x.rs:1:1:", RustPanic),
-            ("[    2.000000] Oops: general protection fault, probably for non-c", Oops),
-            ("[    2.000000] general protection fault: 0000 [#1] PREEMPT SMP", Oops),
+            (
+                "[   10.000000] WARNING: possible circular locking dependency detected",
+                Locking,
+            ),
+            (
+                "[   10.000000] BUG: sleeping function called from invalid context at x",
+                Locking,
+            ),
+            (
+                "[   10.000000] INFO: trying to register non-static key.",
+                Locking,
+            ),
+            (
+                "[  240.000000] INFO: task swapper:12 blocked for more than 120 seconds.",
+                HungTask,
+            ),
+            (
+                "[   60.000000] rcu: INFO: rcu_sched self-detected stall on CPU",
+                RcuStall,
+            ),
+            (
+                "[   60.000000] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:",
+                RcuStall,
+            ),
+            (
+                "[    2.000000] rust_kernel: panicked at module/x.rs:1:1:",
+                RustPanic,
+            ),
+            (
+                "[    2.000000] Oops: general protection fault, probably for non-c",
+                Oops,
+            ),
+            (
+                "[    2.000000] general protection fault: 0000 [#1] PREEMPT SMP",
+                Oops,
+            ),
             ("[    2.000000] Oops: 0000 [#1] PREEMPT SMP NOPTI", Oops),
-            ("[    2.000000] BUG: KASAN: slab-use-after-free in f+0x1/0x2", Sanitizer),
-            ("[    2.000000] Kernel panic - not syncing: Fatal exception", Panic),
-            ("[   30.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [x:1]", Bug),
-            ("some program$ [    1.000000] WARNING: CPU: 0 PID: 1 at x", Warning),
+            (
+                "[    2.000000] BUG: KASAN: slab-use-after-free in f+0x1/0x2",
+                Sanitizer,
+            ),
+            (
+                "[    2.000000] Kernel panic - not syncing: Fatal exception",
+                Panic,
+            ),
+            (
+                "[   30.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [x:1]",
+                Bug,
+            ),
+            (
+                "some program$ [    1.000000] WARNING: CPU: 0 PID: 1 at x",
+                Warning,
+            ),
         ] {
             assert_eq!(kind(line), Some(expected), "{line}");
         }

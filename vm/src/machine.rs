@@ -33,8 +33,11 @@ impl Machine {
 
     /// The kernel's command line.
     pub fn kernel_line(&self) -> String {
-        let args: Vec<String> =
-            self.devices.iter().flat_map(|device| device.kernel_args()).collect();
+        let args: Vec<String> = self
+            .devices
+            .iter()
+            .flat_map(|device| device.kernel_args())
+            .collect();
         args.join(" ")
     }
 }
@@ -44,7 +47,11 @@ pub fn printable(program: &str, args: &[OsString]) -> String {
     let mut text = String::from(program);
     for arg in args {
         let quoted = quote(arg);
-        let separator = if quoted.starts_with('-') { " \\\n  " } else { " " };
+        let separator = if quoted.starts_with('-') {
+            " \\\n  "
+        } else {
+            " "
+        };
         // Writing to a String cannot fail.
         let _ = write!(text, "{separator}{quoted}");
     }
@@ -72,14 +79,25 @@ mod tests {
             kernel: "/cache/vmlinux".into(),
             initrd: "/run/initrd.cpio".into(),
             devices: vec![
-                Box::new(Identity { node: "client".into(), cluster: "default".into() }),
-                Box::new(Board { accel, memory_mib: 512, cpus: 1 }),
+                Box::new(Identity {
+                    node: "client".into(),
+                    cluster: "default".into(),
+                }),
+                Box::new(Board {
+                    accel,
+                    memory_mib: 512,
+                    cpus: 1,
+                }),
                 Box::new(PanicWatch),
-                Box::new(Console { log: "/run/client/console.log".into() }),
+                Box::new(Console {
+                    log: "/run/client/console.log".into(),
+                }),
                 Box::new(Control { fd: 10 }),
                 Box::new(AgentPort { fd: 11 }),
                 Box::new(Entropy),
-                Box::new(RootDisk { image: "/cache/root.ext4".into() }),
+                Box::new(RootDisk {
+                    image: "/cache/root.ext4".into(),
+                }),
                 Box::new(SwapDisk { fd: 12 }),
                 Box::new(Link {
                     local: "/run/client.link".into(),

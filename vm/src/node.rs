@@ -64,12 +64,20 @@ impl Node {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let said = String::from_utf8_lossy(&output.stderr);
-        let said: Vec<&str> = said.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        let said: Vec<&str> = said
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty())
+            .collect();
         let detail = match said.is_empty() {
             true => output.status.to_string(),
             false => format!("{}: {}", output.status, said.join("; ")),
         };
-        Err(Error::Step { what: what.to_owned(), node: self.name.clone(), detail })
+        Err(Error::Step {
+            what: what.to_owned(),
+            node: self.name.clone(),
+            detail,
+        })
     }
 
     /// Writes all of `data` to a file in the node, which appears under its
@@ -77,8 +85,11 @@ impl Node {
     pub fn push(&self, path: &Path, mode: u32, data: &mut (dyn Read + Send)) -> Result<()> {
         let connection = self.connect()?;
         let (far, near) = pipe()?;
-        let request =
-            Request::Push { node: self.name.clone(), path: path.to_owned(), mode };
+        let request = Request::Push {
+            node: self.name.clone(),
+            path: path.to_owned(),
+            mode,
+        };
         request::send(&connection, &request, &[far.as_fd()]).map_err(|_| Error::SupervisorGone)?;
         drop(far);
         let mut near = File::from(near);
@@ -99,30 +110,45 @@ impl Node {
     pub fn pull(&self, path: &Path, sink: &mut (dyn Write + Send)) -> Result<()> {
         let connection = self.connect()?;
         let (near, far) = pipe()?;
-        let request = Request::Pull { node: self.name.clone(), path: path.to_owned() };
+        let request = Request::Pull {
+            node: self.name.clone(),
+            path: path.to_owned(),
+        };
         request::send(&connection, &request, &[far.as_fd()]).map_err(|_| Error::SupervisorGone)?;
         drop(far);
         let copied = io::copy(&mut File::from(near), sink);
         // The node's own reason comes first: a cut file is its consequence.
         done(&connection)?;
-        copied.map(drop).what(|| format!("cannot store {}", path.display()))
+        copied
+            .map(drop)
+            .what(|| format!("cannot store {}", path.display()))
     }
 
     /// Stops its processors; it neither computes nor answers until
     /// [`Node::resume`].
     pub fn pause(&self) -> Result<()> {
-        self.ask(&Request::Pause { node: self.name.clone() }).map(drop)
+        self.ask(&Request::Pause {
+            node: self.name.clone(),
+        })
+        .map(drop)
     }
 
     /// Lets its processors go on.
     pub fn resume(&self) -> Result<()> {
-        self.ask(&Request::Resume { node: self.name.clone() }).map(drop)
+        self.ask(&Request::Resume {
+            node: self.name.clone(),
+        })
+        .map(drop)
     }
 
     /// Gives its QEMU any QMP command.
     pub fn qmp(&self, command: &str, arguments: serde_json::Value) -> Result<serde_json::Value> {
         let (node, command) = (self.name.clone(), command.to_owned());
-        match self.ask(&Request::Qmp { node, command, arguments })? {
+        match self.ask(&Request::Qmp {
+            node,
+            command,
+            arguments,
+        })? {
             Reply::Value(value) => Ok(value),
             other => Err(failed(other)),
         }

@@ -102,7 +102,10 @@ impl UpOptions {
             ));
         }
         if !(1..=1 << 20).contains(&self.disk_mib) {
-            return refuse(format!("--disk {}M is out of range: use 1M to 1T", self.disk_mib));
+            return refuse(format!(
+                "--disk {}M is out of range: use 1M to 1T",
+                self.disk_mib
+            ));
         }
         if self.profile != "rxe" {
             return refuse(format!(
@@ -135,13 +138,34 @@ mod tests {
     #[test]
     fn bad_options_say_what_to_do() {
         let cases = [
-            UpOptions { name: "../x".into(), ..UpOptions::default() },
-            UpOptions { name: String::new(), ..UpOptions::default() },
-            UpOptions { memory_mib: 1, ..UpOptions::default() },
-            UpOptions { cpus: 0, ..UpOptions::default() },
-            UpOptions { server_mib: 0, ..UpOptions::default() },
-            UpOptions { disk_mib: 0, ..UpOptions::default() },
-            UpOptions { profile: "mlx4".into(), ..UpOptions::default() },
+            UpOptions {
+                name: "../x".into(),
+                ..UpOptions::default()
+            },
+            UpOptions {
+                name: String::new(),
+                ..UpOptions::default()
+            },
+            UpOptions {
+                memory_mib: 1,
+                ..UpOptions::default()
+            },
+            UpOptions {
+                cpus: 0,
+                ..UpOptions::default()
+            },
+            UpOptions {
+                server_mib: 0,
+                ..UpOptions::default()
+            },
+            UpOptions {
+                disk_mib: 0,
+                ..UpOptions::default()
+            },
+            UpOptions {
+                profile: "mlx4".into(),
+                ..UpOptions::default()
+            },
         ];
         for options in cases {
             let error = options.validate().expect_err("refused").to_string();

@@ -99,7 +99,11 @@ fn nodes(options: &UpOptions) -> Vec<NodePlan> {
 }
 
 fn announce(choice: &Choice, reporter: &Reporter) {
-    reporter.note(&format!("accel: {} ({})", choice.accel.name(), choice.reason));
+    reporter.note(&format!(
+        "accel: {} ({})",
+        choice.accel.name(),
+        choice.reason
+    ));
 }
 
 /// A panic or an exit is noticed when it happens; this is for a kernel that
@@ -129,11 +133,17 @@ fn in_tree_modules(kernel: &Kernel) -> Result<Vec<PathBuf>> {
 
 /// `$XDG_CACHE_HOME/rapidswap`.
 fn cache() -> Result<PathBuf> {
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
     match base {
         Some(dir) => Ok(dir.join("rapidswap")),
-        None => Err(Error::BadOption("no cache directory: set HOME or XDG_CACHE_HOME".into())),
+        None => Err(Error::BadOption(
+            "no cache directory: set HOME or XDG_CACHE_HOME".into(),
+        )),
     }
 }
 
@@ -141,7 +151,11 @@ fn require_space(dir: &Path, need: Size) -> Result<()> {
     let stat = statvfs(dir).what(|| format!("cannot look at {}", dir.display()))?;
     let free = Size::from_mib((stat.blocks_available() * stat.fragment_size()) >> 20);
     if free < need {
-        return Err(Error::DiskSpace { path: dir.to_owned(), free, need });
+        return Err(Error::DiskSpace {
+            path: dir.to_owned(),
+            free,
+            need,
+        });
     }
     Ok(())
 }
@@ -171,7 +185,11 @@ mod tests {
 
     #[test]
     fn the_server_has_room_for_what_it_serves() {
-        let options = UpOptions { memory_mib: 512, server_mib: 256, ..UpOptions::default() };
+        let options = UpOptions {
+            memory_mib: 512,
+            server_mib: 256,
+            ..UpOptions::default()
+        };
         let nodes = nodes(&options);
         assert!(nodes[1].memory_mib >= nodes[0].memory_mib + 256);
     }

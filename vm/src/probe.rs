@@ -23,9 +23,8 @@ pub(crate) fn boots(kernel: &Path, accel: Accel, deadline: Duration) -> Result<D
     let until = started + deadline;
     match probe.watch(until) {
         Ok(()) => Ok(started.elapsed()),
-        Err(reason) => Err(reason.unwrap_or_else(|| {
-            format!("no guest boots with it within {} s", deadline.as_secs())
-        })),
+        Err(reason) => Err(reason
+            .unwrap_or_else(|| format!("no guest boots with it within {} s", deadline.as_secs()))),
     }
 }
 
@@ -45,19 +44,34 @@ impl Probe {
         let (far_console, far_monitor) = (OwnedFd::from(far_console), OwnedFd::from(far_monitor));
         let inherited = [far_console.as_raw_fd(), far_monitor.as_raw_fd()];
         let devices: Vec<Box<dyn Device>> = vec![
-            Box::new(Board { accel, memory_mib: 256, cpus: 1 }),
+            Box::new(Board {
+                accel,
+                memory_mib: 256,
+                cpus: 1,
+            }),
             Box::new(PanicWatch),
             Box::new(SerialStream { fd: inherited[0] }),
             Box::new(Control { fd: inherited[1] }),
             Box::new(Entropy),
         ];
-        let machine =
-            Machine { kernel: kernel.into(), initrd: initrd.path().into(), devices };
+        let machine = Machine {
+            kernel: kernel.into(),
+            initrd: initrd.path().into(),
+            devices,
+        };
         let mut command = Command::new(QEMU);
         command.args(machine.args());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         sys::tie(&mut command, &inherited);
-        Ok(Probe { qemu: command.spawn()?, console, monitor, _initrd: initrd })
+        Ok(Probe {
+            qemu: command.spawn()?,
+            console,
+            monitor,
+            _initrd: initrd,
+        })
     }
 
     /// `Ok` when the program lives; else a reason, or none if time ran out.
@@ -68,7 +82,10 @@ impl Probe {
         let waker = self.console.try_clone().map_err(told)?;
         let monitor = self.monitor.try_clone().map_err(told)?;
         let control = Qmp::start(monitor, move |event| {
-            if matches!(event, Event::Stop | Event::GuestPanicked | Event::Shutdown(_)) {
+            if matches!(
+                event,
+                Event::Stop | Event::GuestPanicked | Event::Shutdown(_)
+            ) {
                 let _ = waker.shutdown(std::net::Shutdown::Both);
             }
         });
@@ -108,22 +125,22 @@ impl Drop for Probe {
 }
 
 /// A static x86-64 program which prints [`ALIVE`] on its standard output and
-/// then sleeps: one segment with both headers, 40 bytes of code and the text.
+/// then sleeps: one segment with both headers, the code and the text.
 /// Written out here so that a probe depends on no other build.
 fn first_program() -> Vec<u8> {
     const BASE: u64 = 0x40_0000;
     const HEADERS: u64 = 64 + 56;
-    let code: &[u8] = &[
-        0xb8, 1, 0, 0, 0, // mov eax, 1 (write)
-        0xbf, 1, 0, 0, 0, // mov edi, 1
-        0x48, 0x8d, 0x35, 18, 0, 0, 0, // lea rsi, [rip + 18] (the text)
-        0xba, ALIVE.len() as u8, 0, 0, 0, // mov edx, length
-        0x0f, 0x05, // syscall
-        0xb8, 34, 0, 0, 0, // mov eax, 34 (pause)
-        0x0f, 0x05, // syscall
-        0xeb, 0xf7, // jmp back to pause
-        0x90, 0x90, 0x90, 0x90, // up to the text
-    ];
+    let code = [
+        b"\xb8\x01\0\0\0".as_slice(),        // mov eax, 1 (write)
+        b"\xbf\x01\0\0\0",                   // mov edi, 1
+        b"\x48\x8d\x35\x10\0\0\0",           // lea rsi, [rip + 16] (the text)
+        &[0xba, ALIVE.len() as u8, 0, 0, 0], // mov edx, length
+        b"\x0f\x05",                         // syscall
+        b"\xb8\x22\0\0\0",                   // mov eax, 34 (pause)
+        b"\x0f\x05",                         // syscall
+        b"\xeb\xf7",                         // jmp back to the pause
+    ]
+    .concat();
     let size = HEADERS + (code.len() + ALIVE.len()) as u64;
     let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
     elf.resize(16, 0);
@@ -145,7 +162,7 @@ fn first_program() -> Vec<u8> {
     for value in [0, BASE, BASE, size, size, 0x1000] {
         long(&mut elf, value);
     }
-    elf.extend_from_slice(code);
+    elf.extend_from_slice(&code);
     elf.extend_from_slice(ALIVE);
     elf
 }
@@ -162,11 +179,15 @@ mod tests {
         let path = temp.path().join("init");
         std::fs::write(&path, first_program()).expect("written");
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("executable");
-        let mut child =
-            Command::new(&path).stdout(Stdio::piped()).spawn().expect("the program starts");
+        let mut child = Command::new(&path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
         let mut line = Vec::new();
         let stdout = child.stdout.take().expect("piped");
-        io::BufReader::new(stdout).read_until(b'\n', &mut line).expect("a line");
+        io::BufReader::new(stdout)
+            .read_until(b'\n', &mut line)
+            .expect("a line");
         assert_eq!(line, ALIVE);
         assert!(child.try_wait().expect("look").is_none(), "it sleeps on");
         child.kill().expect("killed");

@@ -36,7 +36,10 @@ impl Process {
         let (far_stdin, stdin) = pipe()?;
         let (stdout, far_stdout) = pipe()?;
         let (stderr, far_stderr) = pipe()?;
-        let request = Request::Exec { node: node.to_owned(), command: exec.into() };
+        let request = Request::Exec {
+            node: node.to_owned(),
+            command: exec.into(),
+        };
         let far = [far_stdin.as_fd(), far_stdout.as_fd(), far_stderr.as_fd()];
         request::send(&connection, &request, &far).map_err(|_| Error::SupervisorGone)?;
         let pid = match reply(&connection)? {
@@ -60,7 +63,9 @@ impl Process {
 
     /// Something to signal the command with from another thread.
     pub fn handle(&self) -> ProcessHandle {
-        ProcessHandle { connection: Arc::clone(&self.connection) }
+        ProcessHandle {
+            connection: Arc::clone(&self.connection),
+        }
     }
 
     /// Signals the command's process group.
@@ -75,8 +80,13 @@ impl Process {
             return Ok(status);
         }
         let status = match reply(&self.connection)? {
-            Reply::Exited { code: Some(code), .. } => ExitStatus::Code(code),
-            Reply::Exited { signal: Some(signal), .. } => ExitStatus::Signal(signal),
+            Reply::Exited {
+                code: Some(code), ..
+            } => ExitStatus::Code(code),
+            Reply::Exited {
+                signal: Some(signal),
+                ..
+            } => ExitStatus::Signal(signal),
             other => return Err(failed(other)),
         };
         self.ended = Some(status);
@@ -107,9 +117,15 @@ impl Process {
         });
         let mut stdout = Vec::new();
         self.stdout.read_to_end(&mut stdout).what(problem)?;
-        let stderr = rest.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+        let stderr = rest
+            .join()
+            .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
         let stderr = stderr.what(problem)?;
-        Ok(Output { status: self.wait()?, stdout, stderr })
+        Ok(Output {
+            status: self.wait()?,
+            stdout,
+            stderr,
+        })
     }
 }
 

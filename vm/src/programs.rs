@@ -16,7 +16,9 @@ const REQUIRED: [&str; 2] = ["rxe-setup", "remoteswap-server"];
 
 /// The target directory of this checkout.
 fn target() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new("/"));
     match std::env::var_os("CARGO_TARGET_DIR") {
         // Cargo takes a relative one from the current directory.
         Some(dir) => std::path::absolute(&dir).unwrap_or_else(|_| dir.into()),
@@ -49,7 +51,9 @@ pub(crate) fn guest() -> Result<Vec<PathBuf>> {
     }
     let folder = target().join(STATIC);
     for entry in fs::read_dir(&folder).what(|| format!("cannot read {}", folder.display()))? {
-        let path = entry.what(|| format!("cannot read {}", folder.display()))?.path();
+        let path = entry
+            .what(|| format!("cannot read {}", folder.display()))?
+            .path();
         if is_program(&path) {
             programs.push(path);
         }
@@ -66,7 +70,11 @@ fn is_program(path: &Path) -> bool {
 }
 
 fn existing(path: PathBuf) -> Result<PathBuf> {
-    if path.is_file() { Ok(path) } else { Err(Error::MissingProgram(path)) }
+    if path.is_file() {
+        Ok(path)
+    } else {
+        Err(Error::MissingProgram(path))
+    }
 }
 
 /// Makes the directory the guests see: `bin/` and `modules/`.
@@ -108,12 +116,17 @@ mod tests {
             assemble(&payload, &[program.clone()], &[module.clone()]).expect("assembled");
         }
         assert_eq!(fs::read(payload.join("bin/prog")).expect("program"), b"p");
-        assert_eq!(fs::read(payload.join("modules/m.ko")).expect("module"), b"m");
+        assert_eq!(
+            fs::read(payload.join("modules/m.ko")).expect("module"),
+            b"m"
+        );
     }
 
     #[test]
     fn a_missing_program_says_how_to_get_it() {
-        let error = existing("/nowhere/rxe-setup".into()).expect_err("missing").to_string();
+        let error = existing("/nowhere/rxe-setup".into())
+            .expect_err("missing")
+            .to_string();
         assert_eq!(error, "/nowhere/rxe-setup is missing: run `./just build`");
     }
 }

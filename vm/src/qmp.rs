@@ -45,17 +45,22 @@ struct Line {
 impl Qmp {
     /// Negotiates on a connected socket. `on_event` is called on a thread of
     /// its own for each event, until QEMU ends.
-    pub fn start(
-        stream: UnixStream,
-        on_event: impl Fn(Event) + Send + 'static,
-    ) -> Result<Qmp> {
-        let reader = stream.try_clone().what(|| "cannot share the QMP socket".into())?;
+    pub fn start(stream: UnixStream, on_event: impl Fn(Event) + Send + 'static) -> Result<Qmp> {
+        let reader = stream
+            .try_clone()
+            .what(|| "cannot share the QMP socket".into())?;
         let (sender, answers) = channel();
         thread::Builder::new()
             .name("qmp".into())
             .spawn(move || listen(reader, &sender, on_event))
             .what(|| "cannot start a thread".into())?;
-        let qmp = Qmp { line: Mutex::new(Line { stream, answers, next_id: 1 }) };
+        let qmp = Qmp {
+            line: Mutex::new(Line {
+                stream,
+                answers,
+                next_id: 1,
+            }),
+        };
         qmp.execute("qmp_capabilities", Value::Null)?;
         Ok(qmp)
     }
@@ -78,7 +83,10 @@ impl Qmp {
             let answer = line.answers.recv_timeout(left).map_err(|error| {
                 Error::Supervisor(match error {
                     RecvTimeoutError::Timeout => {
-                        format!("QEMU did not answer {command} within {} s", ANSWER.as_secs())
+                        format!(
+                            "QEMU did not answer {command} within {} s",
+                            ANSWER.as_secs()
+                        )
                     }
                     RecvTimeoutError::Disconnected => format!("QEMU ended during {command}"),
                 })
@@ -89,7 +97,9 @@ impl Qmp {
             }
             if let Some(error) = answer.get("error") {
                 let reason = error["desc"].as_str().unwrap_or("no reason given");
-                return Err(Error::Supervisor(format!("QEMU refused {command}: {reason}")));
+                return Err(Error::Supervisor(format!(
+                    "QEMU refused {command}: {reason}"
+                )));
             }
             return Ok(answer["return"].clone());
         }
@@ -117,7 +127,9 @@ impl Qmp {
 fn listen(stream: UnixStream, answers: &Sender<Value>, on_event: impl Fn(Event)) {
     for line in BufReader::new(stream).lines() {
         let Ok(line) = line else { return };
-        let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
+        let Ok(message) = serde_json::from_str::<Value>(&line) else {
+            continue;
+        };
         if message.get("event").is_some() {
             if let Some(event) = event(&message) {
                 on_event(event);
@@ -134,9 +146,9 @@ fn event(message: &Value) -> Option<Event> {
         "GUEST_PANICKED" => Some(Event::GuestPanicked),
         "STOP" => Some(Event::Stop),
         "RESUME" => Some(Event::Resume),
-        "SHUTDOWN" => {
-            Some(Event::Shutdown(message["data"]["reason"].as_str().unwrap_or("").to_owned()))
-        }
+        "SHUTDOWN" => Some(Event::Shutdown(
+            message["data"]["reason"].as_str().unwrap_or("").to_owned(),
+        )),
         _ => None,
     }
 }
@@ -154,7 +166,10 @@ mod tests {
         let theirs = OwnedFd::from(theirs);
         let mut command = Command::new(QEMU);
         command.args(["-nodefaults", "-display", "none", "-machine", "none", "-S"]);
-        command.args(["-chardev", &format!("socket,id=qmp,fd={}", theirs.as_raw_fd())]);
+        command.args([
+            "-chardev",
+            &format!("socket,id=qmp,fd={}", theirs.as_raw_fd()),
+        ]);
         command.args(["-mon", "chardev=qmp,mode=control"]);
         crate::sys::tie(&mut command, &[theirs.as_raw_fd()]);
         let mut qemu = command.spawn().expect("QEMU starts");
@@ -164,10 +179,18 @@ mod tests {
         assert_eq!(qmp.status().expect("status"), "prelaunch");
         qmp.cont().expect("cont");
         assert_eq!(events.recv_timeout(ANSWER), Ok(Event::Resume));
-        let refusal = qmp.execute("no-such-command", Value::Null).expect_err("refused");
-        assert!(refusal.to_string().contains("QEMU refused no-such-command"), "{refusal}");
+        let refusal = qmp
+            .execute("no-such-command", Value::Null)
+            .expect_err("refused");
+        assert!(
+            refusal.to_string().contains("QEMU refused no-such-command"),
+            "{refusal}"
+        );
         qmp.execute("quit", Value::Null).expect("quit");
-        assert_eq!(events.recv_timeout(ANSWER), Ok(Event::Shutdown("host-qmp-quit".into())));
+        assert_eq!(
+            events.recv_timeout(ANSWER),
+            Ok(Event::Shutdown("host-qmp-quit".into()))
+        );
         qemu.wait().expect("QEMU ends");
         assert!(qmp.status().is_err());
     }

@@ -29,7 +29,11 @@ pub(crate) enum Request {
     /// Run a command; comes with the ends of three pipes.
     Exec { node: String, command: Command },
     /// Write a file in a node; comes with the end of one pipe.
-    Push { node: String, path: PathBuf, mode: u32 },
+    Push {
+        node: String,
+        path: PathBuf,
+        mode: u32,
+    },
     /// Read a file in a node; comes with the end of one pipe.
     Pull { node: String, path: PathBuf },
     /// Stop a node's processors.
@@ -37,7 +41,11 @@ pub(crate) enum Request {
     /// Let a node's processors go on.
     Resume { node: String },
     /// Any QMP command to a node's QEMU.
-    Qmp { node: String, command: String, arguments: serde_json::Value },
+    Qmp {
+        node: String,
+        command: String,
+        arguments: serde_json::Value,
+    },
 }
 
 /// What a client says while its request is carried out.
@@ -59,7 +67,10 @@ pub(crate) enum Reply {
     /// The command runs, as this process of the node.
     Started { pid: i32 },
     /// The command ended: a code, or a signal.
-    Exited { code: Option<i32>, signal: Option<i32> },
+    Exited {
+        code: Option<i32>,
+        signal: Option<i32>,
+    },
     /// The answer to [`Request::Status`].
     Status(Box<Status>),
     /// The answer to [`Request::Qmp`].
@@ -77,8 +88,14 @@ pub(crate) enum Reply {
 impl Reply {
     pub(crate) fn exited(status: ExitStatus) -> Reply {
         match status {
-            ExitStatus::Code(code) => Reply::Exited { code: Some(code), signal: None },
-            ExitStatus::Signal(signal) => Reply::Exited { code: None, signal: Some(signal) },
+            ExitStatus::Code(code) => Reply::Exited {
+                code: Some(code),
+                signal: None,
+            },
+            ExitStatus::Signal(signal) => Reply::Exited {
+                code: None,
+                signal: Some(signal),
+            },
         }
     }
 }
@@ -127,7 +144,9 @@ pub(crate) fn send<T: Serialize>(
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
     let body = serde_json::to_vec(message)?;
-    let length = u32::try_from(body.len()).map_err(|_| too_long())?.to_le_bytes();
+    let length = u32::try_from(body.len())
+        .map_err(|_| too_long())?
+        .to_le_bytes();
     // Four bytes into a socket that has room for them go whole or not at all.
     let sent = sys::send_with_fds(stream, &length, fds)?;
     stream.write_all(&length[sent..])?;
@@ -162,7 +181,10 @@ pub(crate) fn receive<T: DeserializeOwned>(
 }
 
 fn too_long() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "a message to the supervisor is too long")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "a message to the supervisor is too long",
+    )
 }
 
 #[cfg(test)]

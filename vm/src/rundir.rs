@@ -102,8 +102,13 @@ pub(crate) fn presence(base: &Path, name: &str) -> Result<Presence> {
 
 /// Removes the directories of all killed supervisors.
 pub(crate) fn sweep(base: &Path) {
-    let Ok(entries) = fs::read_dir(base) else { return };
-    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
+    let Ok(entries) = fs::read_dir(base) else {
+        return;
+    };
+    for name in entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+    {
         // One that cannot be removed matters only to who wants its name.
         let _ = presence(base, &name);
     }
@@ -112,9 +117,14 @@ pub(crate) fn sweep(base: &Path) {
 /// Waits until nobody holds the directory, then removes it.
 pub(crate) fn remove_after_owner(path: &Path) {
     let Ok(file) = open_lock(path) else { return };
-    let Ok(lock) = Flock::lock(file, FlockArg::LockExclusive) else { return };
+    let Ok(lock) = Flock::lock(file, FlockArg::LockExclusive) else {
+        return;
+    };
     if same_file(&lock, &path.join("lock")) {
-        drop(RunDir { path: path.to_owned(), _lock: lock });
+        drop(RunDir {
+            path: path.to_owned(),
+            _lock: lock,
+        });
     }
 }
 
@@ -138,13 +148,19 @@ fn lock(dir: &Path) -> Result<Locked> {
 }
 
 fn open_lock(dir: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("lock"))
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join("lock"))
 }
 
 /// Whether the locked file is still the one at `path`: a lock on a removed
 /// file says nothing.
 fn same_file(locked: &File, path: &Path) -> bool {
-    let (Ok(ours), Ok(there)) = (locked.metadata(), fs::metadata(path)) else { return false };
+    let (Ok(ours), Ok(there)) = (locked.metadata(), fs::metadata(path)) else {
+        return false;
+    };
     (ours.dev(), ours.ino()) == (there.dev(), there.ino())
 }
 
@@ -171,7 +187,9 @@ fn ensure_base(base: &Path) -> Result<()> {
         .create(base)
         .what(|| format!("cannot make {}", base.display()))?;
     // In a shared /tmp somebody else may have been first.
-    let owner = fs::metadata(base).what(|| format!("cannot read {}", base.display()))?.uid();
+    let owner = fs::metadata(base)
+        .what(|| format!("cannot read {}", base.display()))?
+        .uid();
     if owner != Uid::current().as_raw() {
         return Err(Error::BadOption(format!(
             "{} belongs to user {owner}: set XDG_RUNTIME_DIR to a directory of your own",
@@ -192,7 +210,9 @@ mod tests {
         assert_eq!(presence(&base, "one").expect("look"), Presence::Absent);
         let first = RunDir::create(&base, "one").expect("first");
         assert_eq!(presence(&base, "one").expect("look"), Presence::Live);
-        let error = RunDir::create(&base, "one").expect_err("second").to_string();
+        let error = RunDir::create(&base, "one")
+            .expect_err("second")
+            .to_string();
         assert!(error.contains("already up"), "{error}");
         RunDir::create(&base, "two").expect("another name");
         let path = first.path().to_owned();

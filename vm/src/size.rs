@@ -18,7 +18,12 @@ use crate::Error;
 pub struct Size(u64);
 
 /// Units from the largest down, as [`fmt::Display`] tries them.
-const UNITS: [(&str, u64); 4] = [("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
+const UNITS: [(&str, u64); 4] = [
+    ("T", 1 << 40),
+    ("G", 1 << 30),
+    ("M", 1 << 20),
+    ("K", 1 << 10),
+];
 
 impl Size {
     /// A size of that many bytes.
@@ -46,7 +51,9 @@ impl FromStr for Size {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Size, Error> {
-        parse(text).map(Size).ok_or_else(|| Error::NotASize(text.to_owned()))
+        parse(text)
+            .map(Size)
+            .ok_or_else(|| Error::NotASize(text.to_owned()))
     }
 }
 
@@ -55,7 +62,10 @@ fn parse(text: &str) -> Option<u64> {
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;
     let unit = unit.to_ascii_uppercase();
-    let unit = unit.strip_suffix("IB").filter(|unit| !unit.is_empty()).unwrap_or(&unit);
+    let unit = unit
+        .strip_suffix("IB")
+        .filter(|unit| !unit.is_empty())
+        .unwrap_or(&unit);
     let factor = match unit {
         "" | "B" => 1,
         other => UNITS.iter().find(|(name, _)| *name == other)?.1,
@@ -65,7 +75,9 @@ fn parse(text: &str) -> Option<u64> {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = UNITS.iter().find(|(_, factor)| self.0 > 0 && self.0 % factor == 0);
+        let unit = UNITS
+            .iter()
+            .find(|(_, factor)| self.0 > 0 && self.0 % factor == 0);
         match unit {
             Some((name, factor)) => write!(f, "{}{name}", self.0 / factor),
             None => write!(f, "{}", self.0),
@@ -94,7 +106,18 @@ mod tests {
 
     #[test]
     fn what_is_not_a_size_is_refused() {
-        for text in ["", "M", "0", "-1M", "64Q", "6 4M", "1.5G", "64MM", "64iB", "99999999999T"] {
+        for text in [
+            "",
+            "M",
+            "0",
+            "-1M",
+            "64Q",
+            "6 4M",
+            "1.5G",
+            "64MM",
+            "64iB",
+            "99999999999T",
+        ] {
             let error = text.parse::<Size>().expect_err(text).to_string();
             assert!(error.contains("is not a size"), "{error}");
         }

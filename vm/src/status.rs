@@ -89,7 +89,11 @@ impl fmt::Display for Status {
         writeln!(f, "accel    {} ({})", self.accel.name(), self.accel_reason)?;
         writeln!(f, "kernel   {} ({})", self.kernel_release, self.kernel)?;
         writeln!(f, "swap     {}", if self.swap { "remote" } else { "off" })?;
-        writeln!(f, "up in    {:.1} s (prepared in {:.1} s)", self.up_s, self.build_s)?;
+        writeln!(
+            f,
+            "up in    {:.1} s (prepared in {:.1} s)",
+            self.up_s, self.build_s
+        )?;
         for node in &self.nodes {
             writeln!(
                 f,

@@ -12,7 +12,7 @@ mod guest;
 mod service;
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -93,7 +93,11 @@ pub(crate) enum LeaseReport {
     /// The name is taken.
     AlreadyUp,
     /// A node did not boot.
-    BootFailed { node: String, reason: String, tail: String },
+    BootFailed {
+        node: String,
+        reason: String,
+        tail: String,
+    },
     /// Anything else that failed.
     Failed(String),
 }
@@ -134,7 +138,7 @@ pub fn run() -> anyhow::Result<()> {
     let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     // Before any thread starts, so that all of them inherit it.
     signals.thread_block()?;
-    let lease = UnixStream::from(OwnedFd::from(std::io::stdin().as_fd().try_clone_to_owned()?));
+    let lease = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let Some((LeaseOrder::Plan(plan), _)) = request::receive(&lease)? else {
         anyhow::bail!("no plan arrived");
     };
@@ -184,7 +188,8 @@ fn start(
     programs::assemble(&payload, &plan.programs, &plan.modules)?;
     let initrd = run.join("initrd.cpio");
     let agent = std::fs::read(&plan.agent).what(|| format!("{}", plan.agent.display()))?;
-    std::fs::write(&initrd, rapidswap_agent::initramfs(&agent)).what(|| "cannot write the initrd".into())?;
+    std::fs::write(&initrd, rapidswap_agent::initramfs(&agent))
+        .what(|| "cannot write the initrd".into())?;
     let mut guests = Vec::new();
     for index in 0..plan.nodes.len() {
         guests.push(Arc::new(Guest::start(plan, index, run, children, events)?));
@@ -204,7 +209,10 @@ fn start(
         nodes: Vec::new(),
         splats: 0,
     };
-    let shared = Arc::new(Shared { guests, status: Mutex::new(status) });
+    let shared = Arc::new(Shared {
+        guests,
+        status: Mutex::new(status),
+    });
     let deadline = Duration::from_secs(plan.boot_deadline_s);
     for (index, guest) in shared.guests.iter().enumerate() {
         let (guest, events) = (Arc::clone(guest), events.clone());
@@ -215,7 +223,9 @@ fn start(
     }
     let listener = UnixListener::bind(run.join(SOCKET)).what(|| "cannot make the socket".into())?;
     let (service, events) = (Arc::clone(&shared), events.clone());
-    spawn("accept", move || service::accept(&listener, &service, &events))?;
+    spawn("accept", move || {
+        service::accept(&listener, &service, &events)
+    })?;
     Ok(shared)
 }
 
@@ -257,7 +267,9 @@ fn dispatch(
                 report(LeaseReport::Committed);
             }
             Event::LeaseEnded if committed => {}
-            Event::Lease(LeaseOrder::Plan(_)) | Event::LeaseEnded | Event::Signal => return Ok(None),
+            Event::Lease(LeaseOrder::Plan(_)) | Event::LeaseEnded | Event::Signal => {
+                return Ok(None);
+            }
             Event::Down(client) => return Ok(Some(client)),
         }
         if !committed {

@@ -69,15 +69,25 @@ pub fn off(cluster: &Cluster) -> Result<()> {
     let client = cluster.node("client")?;
     client.run("swapoff", ["swapoff", AREA])?;
     client.run("removing the module", ["rmmod", "remoteswap"])?;
-    client.run("clearing the area", ["sh", "-c", &format!("echo > {SELECTED}")])?;
+    client.run(
+        "clearing the area",
+        ["sh", "-c", &format!("echo > {SELECTED}")],
+    )?;
     stop_server(&cluster.node("server")?)
 }
 
 /// Starts the memory server; returns when it listens.
 pub fn start_server(server: &Node, mib: u64) -> Result<()> {
     let (listen, size) = (format!("{SERVER_ADDRESS}:{SERVER_PORT}"), format!("{mib}M"));
-    let argv =
-        [SERVER_PROGRAM, "--listen", &listen, "--size", &size, "--control", SERVER_CONTROL];
+    let argv = [
+        SERVER_PROGRAM,
+        "--listen",
+        &listen,
+        "--size",
+        &size,
+        "--control",
+        SERVER_CONTROL,
+    ];
     // The log of an earlier one must not be mistaken for this one's.
     server.run("clearing the server's log", ["rm", "-f", SERVER_LOG])?;
     let mut process = server.spawn(Exec::new(argv).detach().log("remoteswap-server"))?;
@@ -115,7 +125,9 @@ pub fn stop_server(server: &Node) -> Result<()> {
     let script = format!(
         "pid=$(cat {SERVER_PID}) && kill $pid && while kill -0 $pid 2>/dev/null; do sleep 0.02; done"
     );
-    server.run("stopping remoteswap-server", ["sh", "-c", &script]).map(drop)
+    server
+        .run("stopping remoteswap-server", ["sh", "-c", &script])
+        .map(drop)
 }
 
 /// Makes the swap area and selects it for the remote backend.
@@ -125,13 +137,20 @@ pub fn prepare_area(client: &Node) -> Result<()> {
     let script = format!(
         "echo 32768 > /proc/sys/vm/min_free_kbytes && mkswap {AREA} && printf %s {AREA} > {SELECTED}"
     );
-    client.run("making the swap area", ["sh", "-c", &script]).map(drop)
+    client
+        .run("making the swap area", ["sh", "-c", &script])
+        .map(drop)
 }
 
 /// Loads the module with the server's address. It connects in the background.
 pub fn insert_module(client: &Node) -> Result<()> {
-    let (sip, sport) = (format!("sip={SERVER_ADDRESS}"), format!("sport={SERVER_PORT}"));
-    client.run("loading remoteswap.ko", ["insmod", MODULE, &sip, &sport]).map(drop)
+    let (sip, sport) = (
+        format!("sip={SERVER_ADDRESS}"),
+        format!("sport={SERVER_PORT}"),
+    );
+    client
+        .run("loading remoteswap.ko", ["insmod", MODULE, &sip, &sport])
+        .map(drop)
 }
 
 /// Waits until the module's session with the server is up.
@@ -200,8 +219,12 @@ fn parse_counters(stat: &str) -> Result<Counters, &'static str> {
 }
 
 fn pairs(text: &str) -> BTreeMap<String, String> {
-    let lines = text.lines().filter_map(|line| line.trim().split_once(char::is_whitespace));
-    lines.map(|(key, value)| (key.to_owned(), value.trim().to_owned())).collect()
+    let lines = text
+        .lines()
+        .filter_map(|line| line.trim().split_once(char::is_whitespace));
+    lines
+        .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
+        .collect()
 }
 
 fn text(node: &Node, path: &str) -> Result<String> {

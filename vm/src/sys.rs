@@ -94,7 +94,10 @@ pub(crate) fn recv_with_fds(
         if let ControlMessageOwned::ScmRights(raw) = control {
             // SAFETY: the kernel has just made these descriptors for this
             // process and nobody else knows their numbers.
-            fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+            fds.extend(
+                raw.into_iter()
+                    .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+            );
         }
     }
     Ok((message.bytes, fds))
@@ -102,12 +105,19 @@ pub(crate) fn recv_with_fds(
 
 /// The size of the terminal behind a descriptor, if it is one.
 pub(crate) fn window_size(fd: BorrowedFd<'_>) -> Option<WindowSize> {
-    let mut size = nix::libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    let mut size = nix::libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: TIOCGWINSZ writes one `winsize`, which `size` is, and the
     // descriptor is open for the length of the borrow.
     let result = unsafe { nix::libc::ioctl(fd.as_raw_fd(), nix::libc::TIOCGWINSZ, &raw mut size) };
-    (result == 0 && size.ws_row > 0)
-        .then_some(WindowSize { rows: size.ws_row, cols: size.ws_col })
+    (result == 0 && size.ws_row > 0).then_some(WindowSize {
+        rows: size.ws_row,
+        cols: size.ws_col,
+    })
 }
 
 #[cfg(test)]

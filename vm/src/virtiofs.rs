@@ -28,7 +28,10 @@ pub(crate) fn spawn(dir: &Path, meeting: &Path) -> Result<(Child, UnixStream)> {
     let stream = UnixStream::connect(meeting).what(problem)?;
     std::fs::remove_file(meeting).what(problem)?;
     let mut command = Command::new("/proc/self/exe");
-    command.arg("__virtiofs").arg(dir).stdin(Stdio::from(OwnedFd::from(listener)));
+    command
+        .arg("__virtiofs")
+        .arg(dir)
+        .stdin(Stdio::from(OwnedFd::from(listener)));
     sys::tie(&mut command, &[]);
     Ok((command.spawn().what(problem)?, stream))
 }
@@ -36,9 +39,14 @@ pub(crate) fn spawn(dir: &Path, meeting: &Path) -> Result<(Child, UnixStream)> {
 /// Serves `dir` to the one VM which is connected to the listening socket on
 /// standard input, until that VM ends.
 pub fn serve(dir: &Path) -> anyhow::Result<()> {
-    let socket = std::io::stdin().as_fd().try_clone_to_owned().context("no socket on stdin")?;
+    let socket = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("no socket on stdin")?;
     let mut listener = Listener::from(UnixListener::from(socket));
-    let root = dir.to_str().with_context(|| format!("{} is not UTF-8", dir.display()))?;
+    let root = dir
+        .to_str()
+        .with_context(|| format!("{} is not UTF-8", dir.display()))?;
     let config = Config {
         root_dir: root.to_owned(),
         // Nobody else writes here while the VM runs.

@@ -24,14 +24,21 @@ struct Running {
 
 impl Children {
     pub(super) fn new(events: Sender<Event>) -> Children {
-        Children { running: Vec::new(), events }
+        Children {
+            running: Vec::new(),
+            events,
+        }
     }
 
     /// Takes charge of a process which `node` cannot do without.
     pub(super) fn adopt(&mut self, child: Child, node: usize, what: &'static str) -> Result<()> {
         let (index, events) = (self.running.len(), self.events.clone());
         let pid = Pid::from_raw(child.id() as i32);
-        self.running.push(Running { child: Some(child), node, what });
+        self.running.push(Running {
+            child: Some(child),
+            node,
+            what,
+        });
         spawn("wait", move || {
             // Looks without reaping.
             while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)
@@ -54,8 +61,11 @@ impl Children {
 
     /// Kills and reaps all that run.
     pub(super) fn end(&mut self) {
-        let mut left: Vec<Child> =
-            self.running.iter_mut().filter_map(|running| running.child.take()).collect();
+        let mut left: Vec<Child> = self
+            .running
+            .iter_mut()
+            .filter_map(|running| running.child.take())
+            .collect();
         for child in &mut left {
             // One that has ended by itself needs no killing.
             let _ = child.kill();

@@ -58,14 +58,22 @@ impl Guest {
         let monitor = handed.socket()?;
         let port = handed.socket()?;
         let share = handed.keep(share.into());
-        let swap = if node.swap_disk { Some(handed.keep(swap_disk(plan)?)) } else { None };
-        let machine =
-            machine(plan, index, run, &Descriptors {
+        let swap = if node.swap_disk {
+            Some(handed.keep(swap_disk(plan)?))
+        } else {
+            None
+        };
+        let machine = machine(
+            plan,
+            index,
+            run,
+            &Descriptors {
                 monitor: monitor.1,
                 port: port.1,
                 share,
                 swap,
-            });
+            },
+        );
         let args = machine.args();
         let write = fs::write(dir.join("qemu.txt"), printable(QEMU, &args));
         write.what(|| format!("cannot write in {}", dir.display()))?;
@@ -92,7 +100,11 @@ impl Guest {
 
     /// Waits for QEMU and then for the agent.
     pub(super) fn attach(&self, deadline: Duration) -> Result<()> {
-        let taken = self.monitor.lock().unwrap_or_else(|e| e.into_inner()).take();
+        let taken = self
+            .monitor
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .take();
         if let Some((monitor, events, index)) = taken {
             let qmp = Qmp::start(monitor, move |event| {
                 // The supervisor ends before its guests' sockets do.
@@ -100,7 +112,11 @@ impl Guest {
             })?;
             let _ = self.qmp.set(qmp);
         }
-        let port = || self.port.try_clone().what(|| "cannot share the agent's port".into());
+        let port = || {
+            self.port
+                .try_clone()
+                .what(|| "cannot share the agent's port".into())
+        };
         let agent = Agent::attach(port()?, port()?, deadline)?;
         let _ = self.agent.set(agent);
         self.become_state(|state| matches!(state, NodeState::Booting).then_some(NodeState::Up));
@@ -131,15 +147,20 @@ impl Guest {
     }
 
     fn gone(&self, reason: String) -> Error {
-        Error::NodeGone { node: self.name.clone(), reason }
+        Error::NodeGone {
+            node: self.name.clone(),
+            reason,
+        }
     }
 
     /// Why the agent's stream broke: the reason may be a moment behind.
     pub(crate) fn why_gone(&self) -> String {
         let state = self.state.lock().unwrap_or_else(|e| e.into_inner());
-        let waited = self.changed.wait_timeout_while(state, Duration::from_secs(2), |state| {
-            !matches!(state, NodeState::Gone(_))
-        });
+        let waited = self
+            .changed
+            .wait_timeout_while(state, Duration::from_secs(2), |state| {
+                !matches!(state, NodeState::Gone(_))
+            });
         match &*waited.unwrap_or_else(|e| e.into_inner()).0 {
             NodeState::Gone(reason) => reason.clone(),
             _ => "its agent's connection broke".to_owned(),
@@ -166,9 +187,8 @@ impl Guest {
                 "guest-shutdown" => "it was shut down".into(),
                 other => format!("its QEMU shut down ({other})"),
             }),
-            qmp::Event::Resume => self.become_state(|state| {
-                matches!(state, NodeState::Paused).then_some(NodeState::Up)
-            }),
+            qmp::Event::Resume => self
+                .become_state(|state| matches!(state, NodeState::Paused).then_some(NodeState::Up)),
             qmp::Event::Stop => match self.qmp().and_then(Qmp::status).as_deref() {
                 Ok("internal-error") => {
                     self.lost("its processor stopped with an internal error".into());
@@ -196,7 +216,11 @@ impl Guest {
         // QEMU's own complaint, when it would not even start.
         tail.extend(console::tail(&self.dir.join("qemu.log")));
         let tail = tail.iter().map(|line| format!("\n  {line}")).collect();
-        Error::Boot { node: self.name.clone(), reason, tail }
+        Error::Boot {
+            node: self.name.clone(),
+            reason,
+            tail,
+        }
     }
 
     fn console(&self) -> PathBuf {
@@ -229,14 +253,25 @@ fn machine(plan: &Plan, index: usize, run: &Path, fds: &Descriptors) -> Machine 
     let node = &plan.nodes[index];
     let peer = &plan.nodes[(index + 1) % plan.nodes.len()];
     let mut devices: Vec<Box<dyn Device>> = vec![
-        Box::new(Identity { node: node.name.clone(), cluster: plan.name.clone() }),
-        Box::new(Board { accel: plan.accel, memory_mib: node.memory_mib, cpus: plan.cpus }),
+        Box::new(Identity {
+            node: node.name.clone(),
+            cluster: plan.name.clone(),
+        }),
+        Box::new(Board {
+            accel: plan.accel,
+            memory_mib: node.memory_mib,
+            cpus: plan.cpus,
+        }),
         Box::new(PanicWatch),
-        Box::new(Console { log: run.join(&node.name).join(console::FILE) }),
+        Box::new(Console {
+            log: run.join(&node.name).join(console::FILE),
+        }),
         Box::new(Control { fd: fds.monitor }),
         Box::new(AgentPort { fd: fds.port }),
         Box::new(Entropy),
-        Box::new(RootDisk { image: plan.image.clone() }),
+        Box::new(RootDisk {
+            image: plan.image.clone(),
+        }),
     ];
     if let Some(fd) = fds.swap {
         devices.push(Box::new(SwapDisk { fd }));
@@ -247,7 +282,11 @@ fn machine(plan: &Plan, index: usize, run: &Path, fds: &Descriptors) -> Machine 
         station: index as u8 + 1,
     }));
     devices.push(Box::new(Payload { fd: fds.share }));
-    Machine { kernel: plan.vmlinux.clone(), initrd: run.join("initrd.cpio"), devices }
+    Machine {
+        kernel: plan.vmlinux.clone(),
+        initrd: run.join("initrd.cpio"),
+        devices,
+    }
 }
 
 /// A sparse file without a name: it is gone when its last user is.

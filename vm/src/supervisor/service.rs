@@ -32,7 +32,9 @@ pub(super) fn accept(listener: &UnixListener, shared: &Arc<Shared>, events: &Sen
 }
 
 fn serve(stream: &UnixStream, shared: &Shared, events: &Sender<Event>) {
-    let Ok(Some((request, fds))) = request::receive::<Request>(stream) else { return };
+    let Ok(Some((request, fds))) = request::receive::<Request>(stream) else {
+        return;
+    };
     let fds = fds.into_iter().map(File::from);
     if let Some(reply) = answer(request, fds.collect(), stream, shared, events) {
         // A client that is gone does not want to know.
@@ -50,8 +52,15 @@ fn answer(
 ) -> Option<Reply> {
     let on = |name: &str, act: &mut dyn FnMut(&Guest) -> Result<Option<Reply>, Error>| {
         let Some(guest) = shared.guest(name) else {
-            let known: Vec<_> = shared.guests.iter().map(|guest| guest.name.as_str()).collect();
-            return Some(Reply::UnknownNode { node: name.to_owned(), known: known.join(", ") });
+            let known: Vec<_> = shared
+                .guests
+                .iter()
+                .map(|guest| guest.name.as_str())
+                .collect();
+            return Some(Reply::UnknownNode {
+                node: name.to_owned(),
+                known: known.join(", "),
+            });
         };
         act(guest).unwrap_or_else(|error| Some(failure(guest, error)))
     };
@@ -73,8 +82,14 @@ fn answer(
             guest.qmp()?.cont()?;
             Ok(Some(Reply::Done))
         }),
-        Request::Qmp { node, command, arguments } => on(&node, &mut |guest| {
-            Ok(Some(Reply::Value(guest.qmp()?.execute(&command, arguments.clone())?)))
+        Request::Qmp {
+            node,
+            command,
+            arguments,
+        } => on(&node, &mut |guest| {
+            Ok(Some(Reply::Value(
+                guest.qmp()?.execute(&command, arguments.clone())?,
+            )))
         }),
         Request::Exec { node, command } => {
             let (Some(stdin), Some(stdout), Some(stderr)) = (fds.next(), fds.next(), fds.next())
@@ -84,8 +99,14 @@ fn answer(
             let exec = Exec::from(command);
             let mut pipes = Some((stdin, stdout, stderr));
             on(&node, &mut |guest| {
-                let Some((stdin, stdout, stderr)) = pipes.take() else { return Ok(None) };
-                let pipes = Pipes { stdin, stdout, stderr };
+                let Some((stdin, stdout, stderr)) = pipes.take() else {
+                    return Ok(None);
+                };
+                let pipes = Pipes {
+                    stdin,
+                    stdout,
+                    stderr,
+                };
                 command_to_its_end(guest.agent()?, exec.clone(), pipes, stream)
             })
         }
@@ -112,19 +133,27 @@ fn answer(
 }
 
 fn status(shared: &Shared) -> Status {
-    let mut status = shared.status.lock().unwrap_or_else(|e| e.into_inner()).clone();
+    let mut status = shared
+        .status
+        .lock()
+        .unwrap_or_else(|e| e.into_inner())
+        .clone();
     status.nodes = shared.guests.iter().map(|guest| guest.status()).collect();
     let consoles = status.nodes.iter().map(|node| &node.console);
-    status.splats = consoles.filter_map(|path| console::scan(path).ok()).map(|s| s.len()).sum();
+    status.splats = consoles
+        .filter_map(|path| console::scan(path).ok())
+        .map(|s| s.len())
+        .sum();
     status
 }
 
 fn failure(guest: &Guest, error: Error) -> Reply {
     match error {
         Error::NodeGone { node, reason } => Reply::NodeGone { node, reason },
-        Error::Agent(AgentError::Gone) => {
-            Reply::NodeGone { node: guest.name.clone(), reason: guest.why_gone() }
-        }
+        Error::Agent(AgentError::Gone) => Reply::NodeGone {
+            node: guest.name.clone(),
+            reason: guest.why_gone(),
+        },
         Error::Agent(AgentError::Remote { errno, message }) => Reply::Remote { errno, message },
         Error::Agent(AgentError::Local { action, source }) => {
             Reply::Failed(format!("cannot {action}: {source}"))
@@ -164,7 +193,10 @@ fn command_to_its_end(
             let _ = io::copy(&mut from, stdin);
         }
     });
-    let outputs = [(process.stdout.clone(), pipes.stdout), (process.stderr.clone(), pipes.stderr)];
+    let outputs = [
+        (process.stdout.clone(), pipes.stdout),
+        (process.stderr.clone(), pipes.stderr),
+    ];
     thread::scope(|scope| {
         for (mut from, mut to) in outputs {
             scope.spawn(move || {

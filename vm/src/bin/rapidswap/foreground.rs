@@ -11,7 +11,12 @@ use rapidswap_vm::{Error, Exec, ExitStatus, Node, ProcessHandle, abandon};
 use crate::terminal::{self, Raw};
 
 /// Signals that are passed on to the command.
-const FORWARDED: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+const FORWARDED: [Signal; 4] = [
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+];
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -77,7 +82,11 @@ fn pump(mut from: impl Read, mut to: impl Write) -> bool {
         match from.read(&mut buffer) {
             Ok(0) => return true,
             Ok(count) => {
-                if to.write_all(&buffer[..count]).and_then(|()| to.flush()).is_err() {
+                if to
+                    .write_all(&buffer[..count])
+                    .and_then(|()| to.flush())
+                    .is_err()
+                {
                     return false;
                 }
             }
@@ -111,7 +120,10 @@ pub fn abandon_on_interrupt() -> nix::Result<()> {
         if let Ok(signal) = signals.wait() {
             INTERRUPTED.store(true, Ordering::SeqCst);
             abandon();
-            let _ = writeln!(io::stderr(), "rapidswap: interrupted, nothing is left running");
+            let _ = writeln!(
+                io::stderr(),
+                "rapidswap: interrupted, nothing is left running"
+            );
             process::exit(128 + signal as i32);
         }
     });

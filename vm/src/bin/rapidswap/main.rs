@@ -23,7 +23,10 @@ use args::{Args, Command, Internal};
 use foreground::Foreground;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return ExitCode::from(output::usage(&error)),
+    };
     match run(args) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -55,7 +58,10 @@ fn run(args: Args) -> anyhow::Result<u8> {
         Command::Status { json } => {
             let status = Cluster::attach(&name)?.status()?;
             output::status(&status, json)?;
-            let all_up = status.nodes.iter().all(|node| !matches!(node.state, NodeState::Gone(_)));
+            let all_up = status
+                .nodes
+                .iter()
+                .all(|node| !matches!(node.state, NodeState::Gone(_)));
             Ok(if all_up { 0 } else { output::NODE_GONE })
         }
         Command::Exec { node, tty, command } => {
@@ -71,7 +77,11 @@ fn run(args: Args) -> anyhow::Result<u8> {
             let shell = ["/bin/bash", "-l"].map(Into::into).to_vec();
             finish(Foreground::run(&node, exec(shell, Some(terminal::size()))))
         }
-        Command::Run { limit, cpus, command } => {
+        Command::Run {
+            limit,
+            cpus,
+            command,
+        } => {
             let cluster = Cluster::attach(&name)?;
             let all = cluster.status()?.cpus;
             let cpus = cpus.unwrap_or_else(|| format!("0-{}", all - 1));
@@ -85,12 +95,16 @@ fn run(args: Args) -> anyhow::Result<u8> {
             }
             finish(status)
         }
-        Command::Push { node, local, remote } => {
-            push(&Cluster::attach(&name)?.node(&node)?, &local, &remote)
-        }
-        Command::Pull { node, remote, local } => {
-            pull(&Cluster::attach(&name)?.node(&node)?, &remote, &local)
-        }
+        Command::Push {
+            node,
+            local,
+            remote,
+        } => push(&Cluster::attach(&name)?.node(&node)?, &local, &remote),
+        Command::Pull {
+            node,
+            remote,
+            local,
+        } => pull(&Cluster::attach(&name)?.node(&node)?, &remote, &local),
         Command::Completions { shell } => {
             let mut command = Args::command();
             clap_complete::generate(shell, &mut command, "rapidswap", &mut io::stdout());
@@ -129,7 +143,9 @@ fn finish(status: Result<foreground::Ended, Error>) -> anyhow::Result<u8> {
 fn push(node: &rapidswap_vm::Node, local: &Path, remote: &Path) -> anyhow::Result<u8> {
     use std::os::unix::fs::PermissionsExt;
     let mut file = File::open(local).with_context(|| format!("cannot open {}", local.display()))?;
-    let meta = file.metadata().with_context(|| format!("cannot read {}", local.display()))?;
+    let meta = file
+        .metadata()
+        .with_context(|| format!("cannot read {}", local.display()))?;
     anyhow::ensure!(meta.is_file(), "{} is not a file", local.display());
     node.push(remote, meta.permissions().mode() & 0o777, &mut file)?;
     Ok(0)
@@ -138,7 +154,11 @@ fn push(node: &rapidswap_vm::Node, local: &Path, remote: &Path) -> anyhow::Resul
 /// The file appears under its name when it is complete.
 fn pull(node: &rapidswap_vm::Node, remote: &Path, local: &Path) -> anyhow::Result<u8> {
     let target = if local.is_dir() {
-        local.join(remote.file_name().context("the remote path has no file name")?)
+        local.join(
+            remote
+                .file_name()
+                .context("the remote path has no file name")?,
+        )
     } else {
         local.to_owned()
     };
@@ -149,7 +169,9 @@ fn pull(node: &rapidswap_vm::Node, remote: &Path, local: &Path) -> anyhow::Resul
     let problem = || format!("cannot write {}", target.display());
     let mut file = tempfile::NamedTempFile::new_in(dir).with_context(problem)?;
     node.pull(remote, &mut file)?;
-    file.persist(&target).map_err(|error| error.error).with_context(problem)?;
+    file.persist(&target)
+        .map_err(|error| error.error)
+        .with_context(problem)?;
     Ok(0)
 }
 

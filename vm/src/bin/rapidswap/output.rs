@@ -2,8 +2,11 @@
 
 use std::io::{self, Write};
 
+use clap::error::ErrorKind;
 use rapidswap_vm::{Error, Status};
 
+/// The command line makes no sense.
+const WRONG_USAGE: u8 = 2;
 /// `--accel kvm` and it does not work.
 const NO_KVM: u8 = 96;
 /// A node did not boot.
@@ -19,6 +22,32 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         Some(Error::NodeGone { .. }) => NODE_GONE,
         Some(Error::Agent(agent)) => missing_command(agent),
         _ => 1,
+    }
+}
+
+/// Prints what is wrong with a command line on one line, or the help that was
+/// asked for; gives the exit status.
+pub fn usage(error: &clap::Error) -> u8 {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    match error.kind() {
+        DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand => {
+            // A closed output is no reason for another error.
+            let _ = error.print();
+            if error.use_stderr() { WRONG_USAGE } else { 0 }
+        }
+        _ => {
+            let text = error.render().to_string();
+            // Hints and usage follow after an empty line.
+            let what: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
+            let what = what
+                .iter()
+                .map(|line| line.trim())
+                .collect::<Vec<_>>()
+                .join(" ");
+            let what = what.strip_prefix("error: ").unwrap_or(&what);
+            let _ = writeln!(io::stderr(), "rapidswap: {what} (see `--help`)");
+            WRONG_USAGE
+        }
     }
 }
 

@@ -1,0 +1,161 @@
+//! The command line, seen from outside.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs `rapidswap` where no cluster runs and none can be seen.
+fn rapidswap(runtime: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rapidswap"))
+        .args(args)
+        .env("XDG_RUNTIME_DIR", runtime)
+        .output()
+        .expect("rapidswap runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs a command that has to fail with one line on standard error; gives
+/// that line and the exit status.
+fn refused(args: &[&str]) -> (String, i32) {
+    let runtime = tempfile::tempdir().expect("temporary directory");
+    let output = rapidswap(runtime.path(), args);
+    let line = text(&output.stderr);
+    assert_eq!(line.lines().count(), 1, "{args:?}: {line}");
+    assert!(output.stdout.is_empty(), "{args:?}");
+    let left = fs::read_dir(runtime.path()).expect("readable").count();
+    assert_eq!(left, 0, "{args:?} left something behind");
+    (
+        line.trim_end().to_owned(),
+        output.status.code().expect("a code"),
+    )
+}
+
+#[test]
+fn help_is_as_written_down() {
+    let runtime = tempfile::tempdir().expect("temporary directory");
+    let help = |args: &[&str]| text(&rapidswap(runtime.path(), args).stdout);
+    assert_eq!(help(&["--help"]), include_str!("golden/help.txt"));
+    assert_eq!(help(&["up", "--help"]), include_str!("golden/help-up.txt"));
+    assert_eq!(
+        help(&["run", "--help"]),
+        include_str!("golden/help-run.txt")
+    );
+    assert_eq!(
+        help(&["exec", "--help"]),
+        include_str!("golden/help-exec.txt")
+    );
+}
+
+#[test]
+fn without_a_cluster_every_command_says_how_to_start_one() {
+    let commands: [&[&str]; 7] = [
+        &["down"],
+        &["status"],
+        &["status", "--json"],
+        &["exec", "client", "--", "true"],
+        &["run", "--limit", "64M", "--", "true"],
+        &["push", "client", "/etc/hostname", "/tmp/x"],
+        &["pull", "client", "/etc/hostname", "/tmp"],
+    ];
+    for args in commands {
+        let expected =
+            "rapidswap: no cluster named `default` is running: start it with `./just up`";
+        assert_eq!(refused(args), (expected.to_owned(), 1));
+    }
+    let (line, _) = refused(&["down", "--name", "other"]);
+    assert!(
+        line.ends_with("start it with `./just up --name other`"),
+        "{line}"
+    );
+}
+
+#[test]
+fn what_is_not_a_size_is_one_line() {
+    for args in [
+        &["run", "--limit", "64Q", "--", "true"] as &[&str],
+        &["up", "--disk", "64Q"],
+        &["up", "--memory", "64Q"],
+        &["up", "--server-mem", "64Q"],
+    ] {
+        let (line, code) = refused(args);
+        assert!(
+            line.contains("`64Q` is not a size: write a number with K, M or G"),
+            "{line}"
+        );
+        assert_eq!(code, 2);
+    }
+}
+
+#[test]
+fn options_out_of_range_are_one_line() {
+    for (args, expected) in [
+        (
+            &["up", "--memory", "1M"] as &[&str],
+            "--memory 1M is out of range",
+        ),
+        (&["up", "--cpus", "0"], "--cpus 0 is out of range"),
+        (
+            &["up", "--disk", "9999999M"],
+            "--disk 9999999M is out of range",
+        ),
+        (
+            &["up", "--profile", "mlx4"],
+            "profile `mlx4` cannot be brought up in VMs",
+        ),
+        (&["up", "--name", "a/b"], "`a/b` is not a cluster name"),
+        (&["down", "--name", "../x"], "`../x` is not a cluster name"),
+    ] {
+        let (line, code) = refused(args);
+        assert!(line.contains(expected), "{line}");
+        assert_eq!(code, 1);
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_one_line() {
+    for args in [
+        &["frobnicate"] as &[&str],
+        &["exec", "client"],
+        &["up", "--accel", "xen"],
+        &["run"],
+    ] {
+        let (line, code) = refused(args);
+        assert!(line.starts_with("rapidswap: "), "{line}");
+        assert_eq!(code, 2);
+    }
+}
+
+#[test]
+fn a_missing_qemu_says_what_to_install() {
+    let runtime = tempfile::tempdir().expect("temporary directory");
+    let output = Command::new(env!("CARGO_BIN_EXE_rapidswap"))
+        .arg("up")
+        .env("XDG_RUNTIME_DIR", runtime.path())
+        .env("XDG_CACHE_HOME", runtime.path().join("cache"))
+        .env("PATH", runtime.path())
+        .output()
+        .expect("rapidswap runs");
+    let line = text(&output.stderr);
+    assert_eq!(
+        line,
+        "rapidswap: qemu-system-x86_64 is not in PATH: install it with `apt install qemu-system-x86`\n"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn completions_name_every_command() {
+    let runtime = tempfile::tempdir().expect("temporary directory");
+    let script = text(&rapidswap(runtime.path(), &["completions", "bash"]).stdout);
+    for command in [
+        "up", "down", "status", "exec", "shell", "run", "push", "pull",
+    ] {
+        assert!(
+            script.contains(&format!("rapidswap,{command})")),
+            "{command}"
+        );
+    }
+}
