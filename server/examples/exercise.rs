@@ -43,6 +43,11 @@ fn main() -> Result<()> {
 
     let second = enter(server, a, 2, 2 * MIB)?;
     ensure!(second.rep().lease_kept() && second.rep().lease == first.rep().lease);
+    first
+        .store
+        .wait_closed(LIMIT)
+        .context("the old session hears nothing")?;
+    first.store.limit = Duration::from_millis(500);
     ensure!(
         first.store(0, &page(7)).is_err(),
         "the old session still writes"
