@@ -17,6 +17,8 @@ pub(crate) enum Complaint {
     Cancelled,
     /// No answer in time.
     Silence(&'static str),
+    /// No address, or no path to it.
+    NoWay(i32),
     /// The connection manager gave up.
     Lost(&'static str, i32),
     /// Nobody there who would take us.
@@ -50,6 +52,9 @@ impl fmt::Display for Complaint {
         match *self {
             Complaint::Cancelled => f.write_str("the module is being unloaded"),
             Complaint::Silence(what) => write!(f, "no answer to the {what} in time"),
+            Complaint::NoWay(status) => {
+                write!(f, "no RDMA device of this machine reaches it (error {status})")
+            }
             Complaint::Lost(name, 0) => f.write_str(name),
             Complaint::Lost(name, status) => write!(f, "{name} ({status})"),
             Complaint::Rejected(message) => write!(f, "connection rejected ({message})"),

@@ -13,8 +13,10 @@ use crate::verbs::qp::Qp;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-/// Longest wait for an address or a path.
+/// What the connection manager gets to find an address or a path.
 const RESOLVE_MS: u32 = 5_000;
+/// And what it gets to say that it has not.
+const REPORT_MS: u32 = RESOLVE_MS + 5_000;
 
 /// A connected queue pair and what the server said.
 pub(crate) struct Line {
@@ -34,14 +36,14 @@ pub(crate) fn dial(
     connect_ms: u32,
 ) -> Result<Line, Complaint> {
     let verbs = |what| move |error| Complaint::Verbs(what, error);
-    mailbox.clear();
     let id = CmId::new(mailbox).map_err(verbs("making a connection identifier"))?;
 
     let what = "address request";
     id.resolve_address(config.ip, config.port, RESOLVE_MS)
         .map_err(verbs(what))?;
-    match mailbox.wait(RESOLVE_MS) {
+    match mailbox.wait(REPORT_MS) {
         Event::AddressResolved => {}
+        Event::Lost { status, .. } => return Err(Complaint::NoWay(status)),
         other => return Err(refusal(other, what)),
     }
 
@@ -52,8 +54,9 @@ pub(crate) fn dial(
 
     let what = "path request";
     id.resolve_route(RESOLVE_MS).map_err(verbs(what))?;
-    match mailbox.wait(RESOLVE_MS) {
+    match mailbox.wait(REPORT_MS) {
         Event::RouteResolved => {}
+        Event::Lost { status, .. } => return Err(Complaint::NoWay(status)),
         other => return Err(refusal(other, what)),
     }
 

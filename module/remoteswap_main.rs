@@ -14,7 +14,7 @@
 //! 4. the connection manager's and the verbs' own, and the core's area lock
 //! 5. `Stores::path`, `Loads::state`: spinlocks, never one inside the other; posting is done under
 //!    them, so that who closes them knows that nobody posts
-//! 6. `Session::why`, `Heartbeat::state`, `Answer::result`, `Mailbox::mail`: innermost spinlocks
+//! 6. `Session::why`, `Session::dialing`, `Heartbeat::state`, `Answer::result`, `Mailbox::mail`: innermost spinlocks
 //!
 //! Allocation: at load, and by the session's worker in a `NoReclaim` scope. Stores, loads and
 //! completions allocate nothing.

@@ -5,8 +5,12 @@
 //! [`logic::session`](crate::logic::session) decides, the worker here carries out: it alone makes
 //! and destroys queue pairs. Anybody may call [`fail`], which only wakes it. Whatever went wrong,
 //! there is one way down: no more posting, both queue pairs to the error state, wait until the
-//! adapter has given back every request, destroy them. By then each store has ended, with an error
-//! if need be, and each load waits.
+//! adapter has given back every request. By then each store has ended, with an error if need be,
+//! and each load waits.
+//!
+//! The queue pairs are destroyed when the next session is up. An adapter made of software may
+//! have packets of theirs in the queue of a network device that is stuck, and destroying a queue
+//! pair waits for those; nothing that reclaim needs may do so.
 //!
 //! Locks: `Session::progress`, a mutex held by the worker while it sleeps, and `Session::why`, an
 //! innermost spinlock. The worker allocates, in a scope that never starts reclaim. The ticker
@@ -18,6 +22,7 @@ use crate::config::Config;
 use crate::control::{self, Control};
 use crate::dial::{dial, Line};
 use crate::driver::{self, now_ms, Driver};
+use crate::fifo::Fifo;
 use crate::heartbeat::Heartbeat;
 use crate::load;
 use crate::logic::session::{Action, Event, Lease, Session as Machine};
@@ -26,17 +31,21 @@ use crate::map::{Map, Path};
 use crate::status::Shown;
 use crate::store;
 use crate::verbs;
-use crate::verbs::mail::Mailbox;
+use crate::verbs::mail::{Alarm, Mailbox};
 use crate::verbs::pool::Pool;
 use crate::verbs::qp::Qp;
 use crate::verbs::reclaim::NoReclaim;
 use crate::verbs::scratch::Scratch;
 use crate::verbs::work::Delayed;
+use core::mem;
+use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, new_spinlock, Arc, Mutex, SpinLock};
 
 /// How often deadlines are looked at.
 const TICK_MS: u32 = 100;
+/// Sessions that are over and not yet destroyed.
+const MAX_ENDED: usize = 4;
 
 /// What there is of a session.
 #[derive(Default)]
@@ -46,12 +55,52 @@ struct Link {
     store: Option<Arc<Qp>>,
 }
 
+impl Link {
+    /// All requests are back when this returns.
+    fn end(&self) {
+        if let Some(line) = &self.load {
+            line.qp.end();
+        }
+        if let Some(qp) = &self.store {
+            qp.end();
+        }
+    }
+}
+
 struct Progress {
     machine: Machine,
     client_id: u64,
     link: Link,
+    // Nothing is in flight there.
+    ended: Fifo<Link, MAX_ENDED>,
     // What was last complained of while there was no session.
     said: Option<Complaint>,
+}
+
+impl Progress {
+    /// Keeps a session whose requests are all back.
+    fn put_aside(&mut self, link: Link) {
+        // One that is not there need not be kept, and the oldest has had the longest time.
+        if link.load.is_some() {
+            if let Err(link) = self.ended.push(link) {
+                drop(self.ended.pop());
+                drop(self.ended.push(link));
+            }
+        }
+    }
+
+    /// Destroys the sessions that are over.
+    fn bury(&mut self) {
+        while let Some(link) = self.ended.pop() {
+            drop(link);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Dialing {
+    mailbox: Option<Arc<Mailbox>>,
+    stopping: bool,
 }
 
 /// The connection to the server.
@@ -61,8 +110,11 @@ pub(crate) struct Session {
     worker: Delayed,
     #[pin]
     ticker: Delayed,
-    load_mail: Arc<Mailbox>,
-    store_mail: Arc<Mailbox>,
+    // Whose answer the worker waits for.
+    #[pin]
+    dialing: SpinLock<Dialing>,
+    // A device of ours goes away.
+    removal: AtomicBool,
     pub(crate) control: Arc<Pool<Control>>,
     #[pin]
     pub(crate) heartbeat: Heartbeat,
@@ -80,8 +132,8 @@ impl Session {
         try_pin_init!(Self {
             worker <- Delayed::new(kernel::c_str!("remoteswap_session"), work),
             ticker <- Delayed::new(kernel::c_str!("remoteswap_tick"), tick),
-            load_mail: Arc::pin_init(Mailbox::new(lost), GFP_KERNEL)?,
-            store_mail: Arc::pin_init(Mailbox::new(lost), GFP_KERNEL)?,
+            dialing <- new_spinlock!(Dialing::default(), "remoteswap_dialing"),
+            removal: AtomicBool::new(false),
             control: Pool::new(control::DEPTH)?,
             heartbeat <- Heartbeat::new(),
             progress <- new_mutex!(
@@ -89,6 +141,7 @@ impl Session {
                     machine: Machine::new(now_ms()),
                     client_id: verbs::random(),
                     link: Link::default(),
+                    ended: Fifo::new(),
                     said: None,
                 },
                 "remoteswap_progress"
@@ -119,6 +172,9 @@ impl Session {
                 progress.said = Some(why);
             }
             self.advance(driver, &mut progress, Event::Failed);
+        }
+        if self.removal.swap(false, Ordering::Relaxed) {
+            progress.bury();
         }
         self.advance(driver, &mut progress, Event::Tick);
         if let Some(at) = progress.machine.wake_at() {
@@ -200,10 +256,14 @@ impl Session {
         role: Role,
         depth: usize,
     ) -> Result<Line, Complaint> {
-        let mailbox = match role {
-            Role::Load => &self.load_mail,
-            Role::Store => &self.store_mail,
-        };
+        let mailbox = Arc::pin_init(Mailbox::new(alarm), GFP_KERNEL)
+            .map_err(|error| Complaint::Verbs("making a mailbox", error))?;
+        let mut dialing = self.dialing.lock();
+        if dialing.stopping {
+            return Err(Complaint::Cancelled);
+        }
+        let _last = dialing.mailbox.replace(mailbox.clone());
+        drop(dialing);
         let req = Req {
             role,
             client_id: progress.client_id,
@@ -212,7 +272,7 @@ impl Session {
         };
         let until = progress.machine.wake_at().unwrap_or(0);
         let left = until.saturating_sub(now_ms()).min(u64::from(u32::MAX)) as u32;
-        dial(&driver.config, mailbox, &req, depth, left)
+        dial(&driver.config, &mailbox, &req, depth, left)
     }
 
     fn open(&self, driver: &Driver, progress: &mut Progress, lose: bool) {
@@ -238,13 +298,16 @@ impl Session {
         driver.stores.open(Path::new(store, map));
         let window = usize::from(line.reads).min(load::DEPTH) - control::READS;
         driver.loads.open(Path::new(&line.qp, map), window);
+        // Packets go out, so those of the sessions before have.
+        progress.bury();
     }
 
     fn tear_down(&self, driver: &Driver, progress: &mut Progress) {
         driver.stores.close();
         driver.loads.close();
-        // Here are the last references: this disconnects, waits for every request, and destroys.
-        progress.link = Link::default();
+        let link = mem::take(&mut progress.link);
+        link.end();
+        progress.put_aside(link);
         // What failed meanwhile did so because of this.
         self.why.lock().take();
     }
@@ -303,12 +366,18 @@ impl Session {
     }
 
     fn stop(&self, driver: &Driver) {
-        self.load_mail.cancel();
-        self.store_mail.cancel();
+        let mut dialing = self.dialing.lock();
+        dialing.stopping = true;
+        let mailbox = dialing.mailbox.take();
+        drop(dialing);
+        if let Some(mailbox) = mailbox {
+            mailbox.cancel();
+        }
         self.ticker.stop();
         self.worker.stop();
         let mut progress = self.progress.lock();
         self.advance(driver, &mut progress, Event::Stop);
+        progress.bury();
     }
 }
 
@@ -326,8 +395,16 @@ pub(crate) fn fail(complaint: Complaint) {
     }
 }
 
-fn lost(name: &'static str) {
-    fail(Complaint::Lost(name, 0));
+fn alarm(alarm: Alarm) {
+    match alarm {
+        Alarm::Lost(name) => fail(Complaint::Lost(name, 0)),
+        Alarm::Removal => {
+            if let Some(driver) = driver::get() {
+                driver.session.removal.store(true, Ordering::Relaxed);
+                driver.session.worker.schedule(0);
+            }
+        }
+    }
 }
 
 fn work() {

@@ -84,11 +84,6 @@ void remoteswap_shim_init_completion(struct completion *done)
 	init_completion(done);
 }
 
-void remoteswap_shim_reinit_completion(struct completion *done)
-{
-	reinit_completion(done);
-}
-
 void remoteswap_shim_init_semaphore(struct semaphore *sem, int count)
 {
 	sema_init(sem, count);

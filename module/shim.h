@@ -40,7 +40,6 @@ void remoteswap_shim_unmap_page(struct ib_device *device, u64 addr, size_t len,
 				enum dma_data_direction direction);
 
 void remoteswap_shim_init_completion(struct completion *done);
-void remoteswap_shim_reinit_completion(struct completion *done);
 void remoteswap_shim_init_semaphore(struct semaphore *sem, int count);
 void remoteswap_shim_init_work(struct delayed_work *work,
 			       void (*run)(struct work_struct *work));

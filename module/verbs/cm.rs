@@ -116,8 +116,10 @@ impl CmId {
         to_result(unsafe { bindings::rdma_connect(self.raw.as_ptr(), &mut param) })
     }
 
-    /// Tells the peer that this is the end. Nothing, where there is no connection.
+    /// Tells the peer that this is the end, and moves the queue pair to the error state. Nothing,
+    /// where there is no connection.
     pub(super) fn disconnect(&self) {
+        self.mailbox.retire();
         // SAFETY: By the type invariants.
         unsafe { bindings::rdma_disconnect(self.raw.as_ptr()) };
     }
@@ -170,7 +172,6 @@ impl Drop for CmId {
         // SAFETY: By the type invariants. What was made on the identifier holds a reference to
         // this object, so nothing of that is left. Never runs in `handler`, which has none.
         unsafe { bindings::rdma_destroy_id(self.raw.as_ptr()) };
-        let _ = &self.mailbox;
     }
 }
 
@@ -218,7 +219,11 @@ unsafe extern "C" fn handler(
         other => {
             // SAFETY: Answers a static string for every number.
             let name = unsafe { super::text(bindings::rdma_event_msg(other)) };
-            mailbox.lose(name, event.status);
+            if other == bindings::rdma_cm_event_type_RDMA_CM_EVENT_DEVICE_REMOVAL {
+                mailbox.remove(name);
+            } else {
+                mailbox.lose(name, event.status);
+            }
         }
     }
     // Anything else would destroy the identifier under its owner.

@@ -71,38 +71,41 @@ pub(crate) enum Event {
     Silence,
 }
 
+/// What somebody has to do about an identifier that nobody waits for.
+pub(crate) enum Alarm {
+    /// Its connection does not work, or no longer.
+    Lost(&'static str),
+    /// Its device goes away, and waits until the identifier is destroyed.
+    Removal,
+}
+
 struct Mail {
     event: Option<Event>,
     cancelled: bool,
+    retired: bool,
 }
 
-/// Holds the last event until it is looked for.
+/// Holds an identifier's last event until it is looked for.
 #[pin_data]
 pub(crate) struct Mailbox {
     #[pin]
     mail: SpinLock<Mail>,
     #[pin]
     arrived: Completion,
-    lost: fn(&'static str),
+    alarm: fn(Alarm),
 }
 
 impl Mailbox {
-    /// `lost` is called when a connection does not work, or no longer; it must not sleep.
-    pub(crate) fn new(lost: fn(&'static str)) -> impl PinInit<Self> {
+    /// Empty. `alarm` must not sleep.
+    pub(crate) fn new(alarm: fn(Alarm)) -> impl PinInit<Self> {
         pin_init!(Self {
-            mail <- new_spinlock!(Mail { event: None, cancelled: false }),
+            mail <- new_spinlock!(
+                Mail { event: None, cancelled: false, retired: false },
+                "remoteswap_mail"
+            ),
             arrived <- Completion::new(),
-            lost,
+            alarm,
         })
-    }
-
-    /// Forgets what an identifier that is gone said.
-    pub(crate) fn clear(&self) {
-        let mut mail = self.mail.lock();
-        mail.event = None;
-        if !mail.cancelled {
-            self.arrived.reset();
-        }
     }
 
     /// From now on every wait ends at once.
@@ -131,8 +134,21 @@ impl Mailbox {
         self.arrived.complete();
     }
 
+    /// Its connection is over, by our own doing.
+    pub(super) fn retire(&self) {
+        self.mail.lock().retired = true;
+    }
+
     pub(super) fn lose(&self, name: &'static str, status: i32) {
+        let retired = self.mail.lock().retired;
         self.deliver(Event::Lost { name, status });
-        (self.lost)(name);
+        if !retired {
+            (self.alarm)(Alarm::Lost(name));
+        }
+    }
+
+    pub(super) fn remove(&self, name: &'static str) {
+        self.lose(name, 0);
+        (self.alarm)(Alarm::Removal);
     }
 }

@@ -18,7 +18,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 /// A queue pair that only sends: one-sided operations, each signalled, each with one piece of
-/// memory. Dropping it disconnects and waits until the adapter has given back all that was posted.
+/// memory. Dropping it [ends](Qp::end) it.
 ///
 /// # Invariants
 ///
@@ -26,8 +26,10 @@ use kernel::sync::Arc;
 pub(crate) struct Qp {
     raw: NonNull<bindings::ib_qp>,
     device: NonNull<bindings::ib_device>,
-    // Whether anything was ever posted.
+    // Whether anything was posted since the last drain.
     used: AtomicBool,
+    // Whether it was told that this is the end.
+    ended: AtomicBool,
     pd: Arc<Pd>,
     // Goes after the queue pair, which is dropped first by hand.
     _cq: Arc<Cq>,
@@ -77,6 +79,7 @@ impl Qp {
             raw,
             device,
             used: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             pd,
             _cq: cq,
             id: id.clone(),
@@ -95,6 +98,21 @@ impl Qp {
         to_result(unsafe { bindings::remoteswap_shim_post_send(self.raw.as_ptr(), wr) })
     }
 
+    /// Disconnects, and returns when the adapter has given back all that was posted.
+    ///
+    /// Whoever may post must have stopped. What is posted all the same is waited for in `drop`.
+    pub(crate) fn end(&self) {
+        if !self.ended.swap(true, Ordering::Relaxed) {
+            self.id.disconnect();
+        }
+        if self.used.swap(false, Ordering::Relaxed) {
+            // Moves it to the error state, and waits for everything before its own request.
+            //
+            // SAFETY: By the type invariants.
+            unsafe { bindings::ib_drain_sq(self.raw.as_ptr()) };
+        }
+    }
+
     pub(super) fn local_dma_lkey(&self) -> u32 {
         self.pd.local_dma_lkey()
     }
@@ -106,13 +124,8 @@ impl Qp {
 
 impl Drop for Qp {
     fn drop(&mut self) {
-        self.id.disconnect();
-        if *self.used.get_mut() {
-            // Moves it to the error state, and returns when everything before it has completed.
-            //
-            // SAFETY: By the type invariants. Nobody else has the queue pair, so nobody posts.
-            unsafe { bindings::ib_drain_sq(self.raw.as_ptr()) };
-        }
+        // Nobody else has the queue pair, so nobody posts.
+        self.end();
         self.id.destroy_qp();
     }
 }

@@ -12,7 +12,7 @@ use kernel::prelude::*;
 use kernel::time::msecs_to_jiffies;
 use kernel::types::Opaque;
 
-/// Something that happens once, until [`Completion::reset`].
+/// Something that happens, once for each who waits for it.
 #[pin_data]
 pub(crate) struct Completion {
     #[pin]
@@ -53,12 +53,6 @@ impl Completion {
         unsafe {
             bindings::wait_for_completion_timeout(self.raw.get(), msecs_to_jiffies(timeout_ms)) != 0
         }
-    }
-
-    /// Forgets what happened. Nobody may be waiting.
-    pub(crate) fn reset(&self) {
-        // SAFETY: As in `complete`.
-        unsafe { bindings::remoteswap_shim_reinit_completion(self.raw.get()) };
     }
 }
 
