@@ -76,6 +76,7 @@ pub fn run(options: &Options) -> Result<()> {
 
     // First the address, which may be taken; memory needs time.
     let bound = Bound::to(options.listen).map_err(|error| explain(error, options.listen))?;
+    check_available(options.size)?;
     let memory = Pool::new(options.size.0, options.chunk.0)
         .with_context(|| format!("cannot get {} of memory: lend less", options.size))?;
     warn_unlocked(&memory, options.size);
@@ -140,6 +141,27 @@ fn lock(server: &Mutex<Server>) -> MutexGuard<'_, Server> {
     server.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Populating more than there is would not fail but have this or another process
+/// killed.
+fn check_available(size: Size) -> Result<()> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    match available(&meminfo) {
+        Some(free) if size.0 > free => bail!(
+            "cannot lend {size}: only {}M of this machine's memory is available; lend less",
+            free >> 20
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn available(meminfo: &str) -> Option<u64> {
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 fn warn_unlocked(memory: &Pool, size: Size) {
     let unlocked = memory.unlocked();
     if unlocked == 0 {
@@ -167,5 +189,18 @@ fn explain(error: Error, listen: SocketAddr) -> anyhow::Error {
             "no RDMA device has the address {ip}: add one, as with `rxe-setup link`, or load its driver"
         ),
         _ => anyhow!(error).context(format!("cannot listen on {listen}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn available_memory() {
+        let text = "MemTotal:  500 kB\nMemFree:  1 kB\nMemAvailable:    2048 kB\n";
+        assert_eq!(available(text), Some(2 << 20));
+        assert_eq!(available("MemTotal: 500 kB\n"), None);
+        assert!(check_available(Size(u64::MAX)).is_err());
     }
 }
