@@ -75,7 +75,7 @@ impl fmt::Display for Complaint {
             Complaint::NoReads => f.write_str("the server allows no READs"),
             Complaint::WrongTable => f.write_str("the chunk table is not this session's"),
             Complaint::TwoLeases => f.write_str("the server gave each queue pair another memory"),
-            Complaint::Verbs(what, error) => write!(f, "{what}: {error:?}"),
+            Complaint::Verbs(what, error) => write!(f, "{what}: error {}", error.to_errno()),
             Complaint::Failed(what, outcome) => write!(f, "a {what} failed: {}", outcome.message()),
             Complaint::Overdue(what) => write!(f, "a {what} takes too long"),
         }

@@ -40,7 +40,7 @@ pub(crate) fn dial(
 
     let what = "address request";
     id.resolve_address(config.ip, config.port, RESOLVE_MS)
-        .map_err(verbs(what))?;
+        .map_err(|error| Complaint::NoWay(error.to_errno()))?;
     match mailbox.wait(REPORT_MS) {
         Event::AddressResolved => {}
         Event::Lost { status, .. } => return Err(Complaint::NoWay(status)),

@@ -38,6 +38,8 @@ mod fifo;
 #[deny(unsafe_code)]
 mod heartbeat;
 #[deny(unsafe_code)]
+mod link;
+#[deny(unsafe_code)]
 mod load;
 #[deny(unsafe_code)]
 mod map;
@@ -90,7 +92,10 @@ impl kernel::Module for RemoteSwap {
         let driver = driver::install(config)?;
         let session = session::Running::start();
         let backend = Registration::new::<driver::Driver>(module).inspect_err(|error| {
-            pr_err!("cannot be the swap backend ({error:?}): unload the one that is there, see /sys/kernel/mm/remote_swap/backend\n");
+            pr_err!(
+                "cannot be the swap backend (error {}): unload the one that is there, see /sys/kernel/mm/remote_swap/backend\n",
+                error.to_errno()
+            );
         })?;
         Ok(RemoteSwap {
             _files: Directory::new(),

@@ -8,9 +8,7 @@
 //! adapter has given back every request. By then each store has ended, with an error if need be,
 //! and each load waits.
 //!
-//! The queue pairs are destroyed when the next session is up. An adapter made of software may
-//! have packets of theirs in the queue of a network device that is stuck, and destroying a queue
-//! pair waits for those; nothing that reclaim needs may do so.
+//! The queue pairs are destroyed when the next session is up; see [`Ended`].
 //!
 //! Locks: `Session::progress`, a mutex held by the worker while it sleeps, and `Session::why`, an
 //! innermost spinlock. The worker allocates, in a scope that never starts reclaim. The ticker
@@ -22,8 +20,8 @@ use crate::config::Config;
 use crate::control::{self, Control};
 use crate::dial::{dial, Line};
 use crate::driver::{self, now_ms, Driver};
-use crate::fifo::Fifo;
 use crate::heartbeat::Heartbeat;
+use crate::link::{Ended, Link};
 use crate::load;
 use crate::logic::session::{Action, Event, Lease, Session as Machine};
 use crate::logic::wire::{Req, Role, RELEASED};
@@ -33,7 +31,6 @@ use crate::store;
 use crate::verbs;
 use crate::verbs::mail::{Alarm, Mailbox};
 use crate::verbs::pool::Pool;
-use crate::verbs::qp::Qp;
 use crate::verbs::reclaim::NoReclaim;
 use crate::verbs::scratch::Scratch;
 use crate::verbs::work::Delayed;
@@ -44,57 +41,14 @@ use kernel::sync::{new_mutex, new_spinlock, Arc, Mutex, SpinLock};
 
 /// How often deadlines are looked at.
 const TICK_MS: u32 = 100;
-/// Sessions that are over and not yet destroyed.
-const MAX_ENDED: usize = 4;
-
-/// What there is of a session.
-#[derive(Default)]
-struct Link {
-    load: Option<Line>,
-    map: Option<Arc<Map>>,
-    store: Option<Arc<Qp>>,
-}
-
-impl Link {
-    /// All requests are back when this returns.
-    fn end(&self) {
-        if let Some(line) = &self.load {
-            line.qp.end();
-        }
-        if let Some(qp) = &self.store {
-            qp.end();
-        }
-    }
-}
 
 struct Progress {
     machine: Machine,
     client_id: u64,
     link: Link,
-    // Nothing is in flight there.
-    ended: Fifo<Link, MAX_ENDED>,
+    ended: Ended,
     // What was last complained of while there was no session.
     said: Option<Complaint>,
-}
-
-impl Progress {
-    /// Keeps a session whose requests are all back.
-    fn put_aside(&mut self, link: Link) {
-        // One that is not there need not be kept, and the oldest has had the longest time.
-        if link.load.is_some() {
-            if let Err(link) = self.ended.push(link) {
-                drop(self.ended.pop());
-                drop(self.ended.push(link));
-            }
-        }
-    }
-
-    /// Destroys the sessions that are over.
-    fn bury(&mut self) {
-        while let Some(link) = self.ended.pop() {
-            drop(link);
-        }
-    }
 }
 
 #[derive(Default)]
@@ -141,7 +95,7 @@ impl Session {
                     machine: Machine::new(now_ms()),
                     client_id: verbs::random(),
                     link: Link::default(),
-                    ended: Fifo::new(),
+                    ended: Ended::new(),
                     said: None,
                 },
                 "remoteswap_progress"
@@ -174,7 +128,7 @@ impl Session {
             self.advance(driver, &mut progress, Event::Failed);
         }
         if self.removal.swap(false, Ordering::Relaxed) {
-            progress.bury();
+            progress.ended.clear();
         }
         self.advance(driver, &mut progress, Event::Tick);
         if let Some(at) = progress.machine.wake_at() {
@@ -299,7 +253,7 @@ impl Session {
         let window = usize::from(line.reads).min(load::DEPTH) - control::READS;
         driver.loads.open(Path::new(&line.qp, map), window);
         // Packets go out, so those of the sessions before have.
-        progress.bury();
+        progress.ended.clear();
     }
 
     fn tear_down(&self, driver: &Driver, progress: &mut Progress) {
@@ -307,7 +261,7 @@ impl Session {
         driver.loads.close();
         let link = mem::take(&mut progress.link);
         link.end();
-        progress.put_aside(link);
+        progress.ended.put(link);
         // What failed meanwhile did so because of this.
         self.why.lock().take();
     }
@@ -377,7 +331,7 @@ impl Session {
         self.worker.stop();
         let mut progress = self.progress.lock();
         self.advance(driver, &mut progress, Event::Stop);
-        progress.bury();
+        progress.ended.clear();
     }
 }
 
