@@ -20,6 +20,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long one attempt may take before another is made.
 const ATTEMPT: Duration = Duration::from_secs(8);
 
+/// How long after the deadline a call may still take to come back.
+const SLACK: Duration = Duration::from_secs(3);
+
 /// What a proof showed.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -48,6 +51,7 @@ struct Findings {
 /// Proves the link and says how it went.
 pub fn run(options: &Prove) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(options.deadline);
+    watch(deadline + SLACK);
     let (role, (findings, attempts)) = match (options.listen, options.connect) {
         (Some(address), _) => ("listen", listen(address, options.count, deadline)?),
         (_, Some(address)) => ("connect", connect(address, options.count, deadline)?),
@@ -79,6 +83,18 @@ pub fn run(options: &Prove) -> Result<()> {
             report.bytes_compared
         )
     }
+}
+
+/// Ends the process at `end` if it is still there: some calls into the kernel
+/// take no deadline (on iWARP, connecting waits for TCP).
+fn watch(end: Instant) {
+    std::thread::spawn(move || {
+        std::thread::sleep(end.saturating_duration_since(Instant::now()));
+        eprintln!(
+            "rxe-setup: no proof: the kernel does not come back from connecting or closing; see its log"
+        );
+        std::process::exit(1);
+    });
 }
 
 fn tell(report: &Report) {
@@ -114,14 +130,18 @@ fn counters(device: &str) -> BTreeMap<String, u64> {
 
 fn connect(address: SocketAddr, count: u32, deadline: Instant) -> Result<(Findings, u32)> {
     let mut attempts = 0;
+    let mut why = None;
     loop {
         attempts += 1;
-        let error = match attempt(address, count, deadline.min(Instant::now() + ATTEMPT)) {
+        match attempt(address, count, deadline.min(Instant::now() + ATTEMPT)) {
             Ok(findings) => return Ok((findings, attempts)),
-            Err(error) => error,
-        };
+            // What the deadline cut short says less than the attempt before it.
+            Err(error) if why.is_none() || Instant::now() < deadline => why = Some(error),
+            Err(_) => {}
+        }
         if Instant::now() + PAUSE >= deadline {
-            return Err(error.context(format!("no proof with {address} after {attempts} attempts")));
+            let why = why.unwrap_or_else(|| anyhow!("no attempt was made"));
+            return Err(why.context(format!("no proof with {address} after {attempts} attempts")));
         }
         std::thread::sleep(PAUSE);
     }

@@ -12,5 +12,7 @@ pub mod control;
 pub mod daemon;
 pub mod lease;
 pub mod liveness;
+mod member;
 pub mod pool;
 pub mod server;
+pub mod stats;

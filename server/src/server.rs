@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::random;
-use rapidswap_verbs::{ConnectParams, Connection, Event, EventChannel, EventKind, Id, Key, Result};
-use remoteswap_logic::wire::{MAX_READS, RETRY_COUNT, RNR_RETRY_COUNT, Reason, Rej, Req, Role};
-use serde::Serialize;
+use rapidswap_verbs::{Event, EventChannel, EventKind, Id, Key, Result};
+use remoteswap_logic::wire::{MAX_READS, Reason, Rej, Req};
 use tracing::{debug, info, warn};
 
-use crate::admission::{Decision, Standing, decide};
+use crate::admission::{Decision, decide};
 use crate::lease::Lease;
-use crate::liveness::{Liveness, Verdict};
+use crate::member::{Client, Links};
 use crate::pool::Pool;
+use crate::stats::{ClientStats, Stats, Tally};
 
 /// Requests a client may have waiting to be let in.
 const BACKLOG: i32 = 64;
@@ -30,60 +30,6 @@ pub struct Server {
     epoch: u64,
     grace: Duration,
     tally: Tally,
-}
-
-/// One client: its lease and the session it has, if any.
-#[derive(Debug)]
-struct Client {
-    // Connections before the lease whose domain they are in.
-    links: Links,
-    lease: Lease,
-    kept: bool,
-    joined: bool,
-    idle_since: Option<Instant>,
-    liveness: Liveness,
-}
-
-#[derive(Debug, Default)]
-struct Links {
-    load: Option<Connection>,
-    store: Option<Connection>,
-}
-
-/// What has happened since the start.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Tally {
-    /// Connections accepted.
-    pub accepted: u64,
-    /// Connections turned away.
-    pub rejected: u64,
-    /// Sessions that took the place of an older one of the same client.
-    pub fenced: u64,
-    /// Sessions that ended.
-    pub ended: u64,
-    /// Leases whose memory went back.
-    pub freed: u64,
-}
-
-/// A picture of the server, as `stats` answers it.
-#[derive(Debug, Serialize)]
-pub struct Stats {
-    epoch: String,
-    free_bytes: u64,
-    chunk_bytes: u64,
-    #[serde(flatten)]
-    tally: Tally,
-    clients: Vec<ClientStats>,
-}
-
-#[derive(Debug, Serialize)]
-struct ClientStats {
-    client: String,
-    session: u64,
-    lease: String,
-    capacity_bytes: u64,
-    load: bool,
-    store: bool,
 }
 
 /// An address taken, on which nobody is let in yet.
@@ -322,93 +268,6 @@ impl Server {
             tally: self.tally,
             clients: clients.collect(),
         }
-    }
-}
-
-impl Client {
-    fn new(lease: Lease) -> Client {
-        Client {
-            links: Links::default(),
-            lease,
-            kept: false,
-            joined: false,
-            idle_since: None,
-            liveness: Liveness::default(),
-        }
-    }
-
-    fn standing(&self) -> Standing {
-        Standing {
-            session: self.lease.session(),
-            live: self.links.load.is_some(),
-            joined: self.joined,
-        }
-    }
-
-    /// Accepts a request that was judged good.
-    fn connect(&mut self, id: &Arc<Id>, req: &Req, depths: (u8, u8), epoch: u64) -> Result<()> {
-        if req.role == Role::Load {
-            // The fence: no queue pair of an older session is left and all its
-            // keys are void before the client hears that it is let in.
-            self.links = Links::default();
-            self.liveness.restart();
-            self.joined = false;
-            // A client that was let in before, under whatever number.
-            self.kept = self.lease.session() != 0;
-            self.lease.rekey(epoch, req.session)?;
-        }
-        let link = Connection::new(id.clone(), self.lease.domain(), self.lease.queue(), 2, 1)?;
-        link.accept(ConnectParams {
-            private_data: &self.lease.reply(epoch, self.kept)?.encode(),
-            responder_resources: depths.0,
-            initiator_depth: depths.1,
-            retry_count: RETRY_COUNT,
-            rnr_retry_count: RNR_RETRY_COUNT,
-        })?;
-        self.idle_since = None;
-        match req.role {
-            Role::Load => self.links.load = Some(link),
-            Role::Store => {
-                self.joined = true;
-                self.links.store = Some(link);
-            }
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, why: &'static str, client_id: u64) {
-        self.links = Links::default();
-        self.idle_since = Some(Instant::now());
-        info!(
-            client = format!("{client_id:016x}"),
-            session = self.lease.session(),
-            "session over: {why}"
-        );
-    }
-
-    fn is_alive(&mut self) -> bool {
-        let Some(load) = &self.links.load else {
-            return true;
-        };
-        while let Ok(Some(done)) = load.queue().poll() {
-            if !self.liveness.answered(done.wr_id, done.error.is_none()) {
-                return false;
-            }
-        }
-        match self.liveness.tick() {
-            Verdict::Ask(number) => load.post_empty(number).is_ok(),
-            Verdict::Wait => true,
-            Verdict::Dead => false,
-        }
-    }
-}
-
-impl Links {
-    fn has(&self, key: Key) -> bool {
-        [&self.load, &self.store]
-            .into_iter()
-            .flatten()
-            .any(|link| link.key() == key)
     }
 }
 
