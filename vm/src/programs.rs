@@ -113,7 +113,12 @@ mod tests {
         fs::write(&module, "m").expect("file");
         let payload = temp.path().join("payload");
         for _ in 0..2 {
-            assemble(&payload, &[program.clone()], &[module.clone()]).expect("assembled");
+            assemble(
+                &payload,
+                std::slice::from_ref(&program),
+                std::slice::from_ref(&module),
+            )
+            .expect("assembled");
         }
         assert_eq!(fs::read(payload.join("bin/prog")).expect("program"), b"p");
         assert_eq!(

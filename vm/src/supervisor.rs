@@ -12,6 +12,7 @@ mod guest;
 mod service;
 
 use std::fs::File;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -265,6 +266,8 @@ fn dispatch(
                 (status.up_s, status.swap) = (up_s, swap);
                 drop(status);
                 report(LeaseReport::Committed);
+                // Whoever let go of the lease waits for its end, or for ours.
+                let _ = lease.shutdown(Shutdown::Write);
             }
             Event::LeaseEnded if committed => {}
             Event::Lease(LeaseOrder::Plan(_)) | Event::LeaseEnded | Event::Signal => {
