@@ -21,6 +21,7 @@ use crate::device::{
 use crate::error::{Error, IoContext, Result};
 use crate::machine::{Machine, QEMU, printable};
 use crate::qmp::{self, Qmp};
+use crate::request::Reply;
 use crate::status::{NodeState, NodeStatus};
 use crate::{sys, virtiofs};
 
@@ -148,6 +149,15 @@ impl Guest {
 
     fn gone(&self, reason: String) -> Error {
         Error::NodeGone {
+            node: self.name.clone(),
+            reason,
+        }
+    }
+
+    /// What a client is told of a node that is gone.
+    pub(crate) fn gone_reply(&self, reason: &str) -> Reply {
+        let reason = format!("{reason}; see {}", self.console().display());
+        Reply::NodeGone {
             node: self.name.clone(),
             reason,
         }

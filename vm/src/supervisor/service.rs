@@ -149,11 +149,8 @@ fn status(shared: &Shared) -> Status {
 
 fn failure(guest: &Guest, error: Error) -> Reply {
     match error {
-        Error::NodeGone { node, reason } => Reply::NodeGone { node, reason },
-        Error::Agent(AgentError::Gone) => Reply::NodeGone {
-            node: guest.name.clone(),
-            reason: guest.why_gone(),
-        },
+        Error::NodeGone { reason, .. } => guest.gone_reply(&reason),
+        Error::Agent(AgentError::Gone) => guest.gone_reply(&guest.why_gone()),
         Error::Agent(AgentError::Remote { errno, message }) => Reply::Remote { errno, message },
         Error::Agent(AgentError::Local { action, source }) => {
             Reply::Failed(format!("cannot {action}: {source}"))
