@@ -6,6 +6,7 @@ mod counters;
 mod exec;
 mod leftovers;
 mod lifecycle;
+mod local_drops;
 mod other_programs;
 mod patterns;
 mod pauses;
