@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -55,6 +56,16 @@ impl Guest {
         let process = self.node.spawn(Exec::new(argv));
         let process = process.with_context(|| format!("start `{name}`"))?;
         Running::new(name, process)
+    }
+
+    /// Copies a program of the host to the node, and returns its path there.
+    pub fn install(&self, program: &Path) -> Result<String> {
+        let name = program.file_name().context("a program has a name")?;
+        let path = Path::new("/run").join(name);
+        let mut file = File::open(program)
+            .with_context(|| format!("open {}: run `./just build`", program.display()))?;
+        self.node.push(&path, 0o755, &mut file)?;
+        Ok(path.to_string_lossy().into_owned())
     }
 
     /// Reads a text file.

@@ -11,13 +11,23 @@ pub fn root() -> PathBuf {
     tests.parent().unwrap_or(tests).to_owned()
 }
 
-/// Path of the program, as `./just build` leaves it.
-pub fn program() -> PathBuf {
+/// Where `./just build` leaves the programs of the host.
+fn release() -> PathBuf {
     let target = match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => PathBuf::from(dir),
         None => root().join("target"),
     };
-    target.join("release/rapidswap")
+    target.join("release")
+}
+
+/// Path of the program.
+pub fn program() -> PathBuf {
+    release().join("rapidswap")
+}
+
+/// Path of an example program of the server, of those that test it.
+pub fn example(name: &str) -> PathBuf {
+    release().join("examples").join(name)
 }
 
 /// The program with these arguments and nothing on its standard input.

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::guest::Guest;
-use rapidswap_tests::memory_server::{ADDRESS, MEMORY_SERVER, PORT};
+use rapidswap_tests::memory_server::{ADDRESS, MEMORY_SERVER, MemoryServer, PORT};
+use rapidswap_tests::rapidswap::example;
 use rapidswap_tests::remote_module::{insmod, rmmod, status};
 use rapidswap_tests::scene::{on_cluster, scaled};
 use rapidswap_tests::swap_area::{self, Backing};
@@ -82,37 +83,58 @@ fn a_client_of_the_wrong_kind_is_rejected_with_a_reason() -> Result<()> {
     })
 }
 
-/// A server that is none: the module says so once, declines stores and can be
-/// unloaded.
+/// A server that is none: the module says what is wrong with it, stays down,
+/// and can be unloaded.
 #[test]
 fn a_server_of_the_wrong_kind_is_refused() -> Result<()> {
     on_cluster(|scene| {
         swap_area::clear(&scene.client)?;
-        let listen = format!("{ADDRESS}:9401");
-        let mut peer = scene
-            .server
-            .start(&["/rapidswap/bin/bad-peer", "--listen", &listen])?;
-        peer.line()?;
-        let mark = scene.client.ok(&["dmesg"])?.lines().count();
-        insmod(
-            &scene.client,
-            "remoteswap",
-            &[&format!("sip={ADDRESS}"), "sport=9401"],
-        )?;
-        let limit = scaled(Duration::from_secs(30))?;
-        wait_until("a line that refuses the server", limit, || {
-            let lines = new_lines(&scene.client, mark)?;
-            let refusal = |line: &&String| line.contains("magic") || line.contains("version");
-            Ok(lines.iter().find(refusal).cloned())
-        })?;
-        ensure!(
-            status(&scene.client)?
-                .get("state")
-                .is_some_and(|state| state != "up")
-        );
-        rmmod(&scene.client, "remoteswap")?;
-        peer.signal(nix::libc::SIGTERM);
+        let program = scene.server.install(&example("bad_peer"))?;
+        let cases: [(&[&str], &str); 3] = [
+            (&["--magic", "1"], "magic"),
+            (&["--wire-version", "99"], "version"),
+            (&["--wire-version", "99", "--reject"], "version"),
+        ];
+        for (index, (answer, reason)) in cases.into_iter().enumerate() {
+            let port = 9401 + index;
+            let listen = format!("{ADDRESS}:{port}");
+            let argv = [&[&program[..], "--listen", &listen], answer].concat();
+            let mut peer = scene.server.start(&argv)?;
+            peer.line()?;
+            let mark = scene.client.ok(&["dmesg"])?.lines().count();
+            let (sip, sport) = (format!("sip={ADDRESS}"), format!("sport={port}"));
+            insmod(&scene.client, "remoteswap", &[&sip, &sport])?;
+            let limit = scaled(Duration::from_secs(30))?;
+            wait_until("a line that refuses the server", limit, || {
+                let lines = new_lines(&scene.client, mark)?;
+                Ok(lines.iter().any(|line| line.contains(reason)).then_some(()))
+            })
+            .with_context(|| format!("{answer:?}"))?;
+            let state = status(&scene.client)?;
+            ensure!(
+                state.get("state").is_some_and(|state| state != "up"),
+                "{state:?}"
+            );
+            rmmod(&scene.client, "remoteswap")?;
+            peer.signal(nix::libc::SIGTERM);
+        }
         Ok(())
+    })
+}
+
+/// Leases, fencing, zeroing and rejections, by the server's own client.
+#[test]
+fn the_server_keeps_its_promises() -> Result<()> {
+    on_cluster(|scene| {
+        swap_area::clear(&scene.client)?;
+        let server = MemoryServer::start(&scene.server, 8)?;
+        let program = scene.client.install(&example("exercise"))?;
+        let peer = format!("{ADDRESS}:{PORT}");
+        let output = scene.client.run(&[&program, "--connect", &peer])?;
+        eprint!("{}", String::from_utf8_lossy(&output.stdout));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}: {stderr}", output.status);
+        server.stop()
     })
 }
 
