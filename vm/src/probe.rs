@@ -32,6 +32,7 @@ struct Probe {
     qemu: Child,
     console: UnixStream,
     monitor: UnixStream,
+    complaints: tempfile::NamedTempFile,
     _initrd: tempfile::NamedTempFile,
 }
 
@@ -61,15 +62,17 @@ impl Probe {
         };
         let mut command = Command::new(QEMU);
         command.args(machine.args());
+        let complaints = tempfile::NamedTempFile::new()?;
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
+            .stderr(complaints.reopen()?);
         sys::tie(&mut command, &inherited);
         Ok(Probe {
             qemu: command.spawn()?,
             console,
             monitor,
+            complaints,
             _initrd: initrd,
         })
     }
@@ -100,7 +103,7 @@ impl Probe {
             match (&self.console).read(&mut buffer) {
                 Ok(0) => {
                     let status = control.and_then(|qmp| qmp.status());
-                    let status = status.unwrap_or_else(|_| "QEMU ended".into());
+                    let status = status.unwrap_or_else(|_| self.complaint());
                     return Err(Some(format!("no guest boots with it ({status})")));
                 }
                 Ok(count) => seen.extend_from_slice(&buffer[..count]),
@@ -113,6 +116,20 @@ impl Probe {
             if seen.windows(alive.len()).any(|window| window == alive) {
                 return Ok(());
             }
+        }
+    }
+}
+
+impl Probe {
+    /// What a QEMU that ended said first.
+    fn complaint(&self) -> String {
+        let said = std::fs::read_to_string(self.complaints.path()).unwrap_or_default();
+        match said.lines().find(|line| !line.trim().is_empty()) {
+            Some(line) => format!(
+                "QEMU ended: {}",
+                line.trim_start_matches("qemu-system-x86_64: ")
+            ),
+            None => "QEMU ended".to_owned(),
         }
     }
 }

@@ -9,99 +9,35 @@
 
 mod children;
 mod guest;
+mod hardware;
+mod plan;
 mod service;
 
 use std::fs::File;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::dup2;
-use serde::{Deserialize, Serialize};
-
-use crate::device::Accel;
 use crate::error::{Error, IoContext, Result};
-use crate::options::KernelVariant;
 use crate::request;
 use crate::rundir::{self, RunDir};
 use crate::status::{NodeState, Status};
 use crate::{programs, qmp, sys};
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::dup2;
 
 use children::Children;
 use guest::Guest;
+pub(crate) use plan::{LeaseOrder, LeaseReport, NodePlan, Plan};
 
 /// Name of the socket in the run directory.
 pub(crate) const SOCKET: &str = "socket";
-
-/// Everything a supervisor is told.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Plan {
-    pub(crate) name: String,
-    /// The directory of run directories.
-    pub(crate) base: PathBuf,
-    pub(crate) accel: Accel,
-    pub(crate) accel_reason: String,
-    pub(crate) vmlinux: PathBuf,
-    pub(crate) kernel: KernelVariant,
-    pub(crate) kernel_release: String,
-    pub(crate) agent: PathBuf,
-    pub(crate) image: PathBuf,
-    pub(crate) programs: Vec<PathBuf>,
-    pub(crate) modules: Vec<PathBuf>,
-    /// For disks; on a file system with room.
-    pub(crate) scratch: PathBuf,
-    pub(crate) cpus: u32,
-    pub(crate) disk_mib: u64,
-    pub(crate) boot_deadline_s: u64,
-    pub(crate) build_s: f64,
-    pub(crate) nodes: Vec<NodePlan>,
-}
-
-/// One node of a [`Plan`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct NodePlan {
-    pub(crate) name: String,
-    pub(crate) address: String,
-    pub(crate) memory_mib: u64,
-    pub(crate) swap_disk: bool,
-}
-
-/// What the holder of the lease says.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum LeaseOrder {
-    /// What to run; the first message.
-    Plan(Box<Plan>),
-    /// The cluster is good: keep it.
-    Commit { up_s: f64, swap: bool },
-}
-
-/// What the supervisor says to the holder of the lease.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum LeaseReport {
-    /// This node's agent answers.
-    Booted(String),
-    /// All nodes are up and the socket answers.
-    Ready,
-    /// The cluster no longer depends on the lease.
-    Committed,
-    /// The name is taken.
-    AlreadyUp,
-    /// A node did not boot.
-    BootFailed {
-        node: String,
-        reason: String,
-        tail: String,
-    },
-    /// Anything else that failed.
-    Failed(String),
-}
 
 /// What happens to a cluster, in the order in which it is dealt with.
 enum Event {
@@ -267,7 +203,7 @@ fn dispatch(
                 drop(status);
                 report(LeaseReport::Committed);
                 // Whoever let go of the lease waits for its end, or for ours.
-                let _ = lease.shutdown(Shutdown::Write);
+                let _ = lease.shutdown(Shutdown::Both);
             }
             Event::LeaseEnded if committed => {}
             Event::Lease(LeaseOrder::Plan(_)) | Event::LeaseEnded | Event::Signal => {

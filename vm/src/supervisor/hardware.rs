@@ -1,0 +1,95 @@
+//! What a virtual machine of a cluster consists of.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use super::Plan;
+use crate::console;
+use crate::device::{
+    AgentPort, Board, Console, Control, Device, Entropy, Identity, Link, PanicWatch, Payload,
+    RootDisk, SwapDisk,
+};
+use crate::error::{IoContext, Result};
+use crate::machine::Machine;
+
+/// What a QEMU inherits.
+pub(super) struct Descriptors {
+    pub(super) monitor: RawFd,
+    pub(super) port: RawFd,
+    pub(super) share: RawFd,
+    pub(super) swap: Option<RawFd>,
+}
+
+/// The virtual machine of node `index`.
+pub(super) fn machine(plan: &Plan, index: usize, run: &Path, fds: &Descriptors) -> Machine {
+    let node = &plan.nodes[index];
+    let peer = &plan.nodes[(index + 1) % plan.nodes.len()];
+    let mut devices: Vec<Box<dyn Device>> = vec![
+        Box::new(Identity {
+            node: node.name.clone(),
+            cluster: plan.name.clone(),
+        }),
+        Box::new(Board {
+            accel: plan.accel,
+            memory_mib: node.memory_mib,
+            cpus: plan.cpus,
+        }),
+        Box::new(PanicWatch),
+        Box::new(Console {
+            log: run.join(&node.name).join(console::FILE),
+        }),
+        Box::new(Control { fd: fds.monitor }),
+        Box::new(AgentPort { fd: fds.port }),
+        Box::new(Entropy),
+        Box::new(RootDisk {
+            image: plan.image.clone(),
+        }),
+    ];
+    if let Some(fd) = fds.swap {
+        devices.push(Box::new(SwapDisk { fd }));
+    }
+    devices.push(Box::new(Link {
+        local: run.join(format!("{}.link", node.name)),
+        remote: run.join(format!("{}.link", peer.name)),
+        station: index as u8 + 1,
+    }));
+    devices.push(Box::new(Payload { fd: fds.share }));
+    Machine {
+        kernel: plan.vmlinux.clone(),
+        initrd: run.join("initrd.cpio"),
+        devices,
+    }
+}
+
+/// A sparse file without a name: it is gone when its last user is.
+pub(super) fn swap_disk(plan: &Plan) -> Result<OwnedFd> {
+    let problem = || format!("cannot make a swap disk in {}", plan.scratch.display());
+    let file = tempfile::tempfile_in(&plan.scratch).what(problem)?;
+    file.set_len(plan.disk_mib << 20).what(problem)?;
+    Ok(file.into())
+}
+
+/// Descriptors for a child, open here until it has started.
+#[derive(Default)]
+pub(super) struct Handed(Vec<OwnedFd>);
+
+impl Handed {
+    /// Takes charge of a descriptor; gives the child's number for it.
+    pub(super) fn keep(&mut self, fd: OwnedFd) -> RawFd {
+        let number = fd.as_raw_fd();
+        self.0.push(fd);
+        number
+    }
+
+    /// A connected pair: this side's end, and the child's number for the other.
+    pub(super) fn socket(&mut self) -> Result<(UnixStream, RawFd)> {
+        let (ours, theirs) = UnixStream::pair().what(|| "cannot make a socket".into())?;
+        Ok((ours, self.keep(theirs.into())))
+    }
+
+    /// All of them, as the child knows them.
+    pub(super) fn numbers(&self) -> Vec<RawFd> {
+        self.0.iter().map(AsRawFd::as_raw_fd).collect()
+    }
+}

@@ -1,0 +1,71 @@
+//! What a supervisor is told, and what it tells whoever starts it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::Accel;
+use crate::options::KernelVariant;
+
+/// Everything a supervisor is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    /// The directory of run directories.
+    pub(crate) base: PathBuf,
+    pub(crate) accel: Accel,
+    pub(crate) accel_reason: String,
+    pub(crate) vmlinux: PathBuf,
+    pub(crate) kernel: KernelVariant,
+    pub(crate) kernel_release: String,
+    pub(crate) agent: PathBuf,
+    pub(crate) image: PathBuf,
+    pub(crate) programs: Vec<PathBuf>,
+    pub(crate) modules: Vec<PathBuf>,
+    /// For disks; on a file system with room.
+    pub(crate) scratch: PathBuf,
+    pub(crate) cpus: u32,
+    pub(crate) disk_mib: u64,
+    pub(crate) boot_deadline_s: u64,
+    pub(crate) build_s: f64,
+    pub(crate) nodes: Vec<NodePlan>,
+}
+
+/// One node of a [`Plan`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct NodePlan {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) memory_mib: u64,
+    pub(crate) swap_disk: bool,
+}
+
+/// What the holder of the lease says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum LeaseOrder {
+    /// What to run; the first message.
+    Plan(Box<Plan>),
+    /// The cluster is good: keep it.
+    Commit { up_s: f64, swap: bool },
+}
+
+/// What the supervisor says to the holder of the lease.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum LeaseReport {
+    /// This node's agent answers.
+    Booted(String),
+    /// All nodes are up and the socket answers.
+    Ready,
+    /// The cluster no longer depends on the lease.
+    Committed,
+    /// The name is taken.
+    AlreadyUp,
+    /// A node did not boot.
+    BootFailed {
+        node: String,
+        reason: String,
+        tail: String,
+    },
+    /// Anything else that failed.
+    Failed(String),
+}
