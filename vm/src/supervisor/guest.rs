@@ -193,19 +193,41 @@ impl Guest {
                 "guest-shutdown" => "it was shut down".into(),
                 other => format!("its QEMU shut down ({other})"),
             }),
-            qmp::Event::Resume => self
-                .become_state(|state| matches!(state, NodeState::Paused).then_some(NodeState::Up)),
+            qmp::Event::Resume => self.running(),
             qmp::Event::Stop => match self.qmp().and_then(Qmp::status).as_deref() {
                 Ok("internal-error") => {
                     self.lost("its processor stopped with an internal error".into());
                 }
-                Ok("paused") => self.become_state(|state| {
-                    matches!(state, NodeState::Up).then_some(NodeState::Paused)
-                }),
+                Ok("paused") => self.paused(),
                 // Running again, or an event that says more follows.
                 _ => {}
             },
         }
+    }
+
+    /// Stops its processors. The state is right when this returns, not only
+    /// when the event has been dealt with.
+    pub(super) fn pause(&self) -> Result<()> {
+        self.agent()?;
+        self.qmp()?.stop()?;
+        self.paused();
+        Ok(())
+    }
+
+    /// Lets its processors go on.
+    pub(super) fn resume(&self) -> Result<()> {
+        self.agent()?;
+        self.qmp()?.cont()?;
+        self.running();
+        Ok(())
+    }
+
+    fn paused(&self) {
+        self.become_state(|state| matches!(state, NodeState::Up).then_some(NodeState::Paused));
+    }
+
+    fn running(&self) {
+        self.become_state(|state| matches!(state, NodeState::Paused).then_some(NodeState::Up));
     }
 
     fn become_state(&self, next: impl FnOnce(&NodeState) -> Option<NodeState>) {

@@ -73,13 +73,11 @@ fn answer(
             None
         }
         Request::Pause { node } => on(&node, &mut |guest| {
-            guest.agent()?;
-            guest.qmp()?.stop()?;
+            guest.pause()?;
             Ok(Some(Reply::Done))
         }),
         Request::Resume { node } => on(&node, &mut |guest| {
-            guest.agent()?;
-            guest.qmp()?.cont()?;
+            guest.resume()?;
             Ok(Some(Reply::Done))
         }),
         Request::Qmp {
