@@ -51,6 +51,7 @@ pub(crate) fn boot() -> Result<Booted, String> {
     for mount in LATE.iter().chain([&PAYLOAD]) {
         notes.add(format_args!("mount {}", mount.target), mount.mount());
     }
+    notes.add("copy the host's programs", mounts::copy_programs());
     // A new group otherwise has no CPUs and no memory, and takes no tasks.
     let inherit = "/sys/fs/cgroup/cpuset/cgroup.clone_children";
     notes.add(inherit, fs::write(inherit, "1"));

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{chdir, chroot};
@@ -53,6 +54,10 @@ pub(crate) const ROOT: Mount = with("ext4", "/dev/vda", "/root", MsFlags::MS_NOA
 
 /// The programs and modules that the host has built.
 pub(crate) const PAYLOAD: Mount = with("virtiofs", "payload", "/rapidswap", DATA, "");
+
+/// Where the programs are in it, and where their copies are.
+const PROGRAMS: &str = "/rapidswap/bin";
+const COPIES: &str = "/run/rapidswap-bin";
 
 /// What every node has besides.
 pub(crate) const LATE: [Mount; 9] = [
@@ -106,6 +111,22 @@ pub(crate) fn switch_root() -> io::Result<()> {
     mount(Some("."), "/", none, MsFlags::MS_MOVE, none)?;
     chroot(".")?;
     chdir("/")?;
+    Ok(())
+}
+
+/// Puts copies of the host's programs in their place. The share's daemon writes
+/// to the node's memory from outside QEMU, whose translator then does not see
+/// that a page of code has changed and goes on to execute what it translated
+/// before, if the page was ever used for code. What is copied here is written
+/// by the node's own processor.
+pub(crate) fn copy_programs() -> io::Result<()> {
+    fs::create_dir_all(COPIES)?;
+    for entry in fs::read_dir(PROGRAMS)? {
+        let entry = entry?;
+        fs::copy(entry.path(), Path::new(COPIES).join(entry.file_name()))?;
+    }
+    let none = None::<&str>;
+    mount(Some(COPIES), PROGRAMS, none, MsFlags::MS_BIND, none)?;
     Ok(())
 }
 
