@@ -64,7 +64,8 @@ bench *ARGS: build
 [no-exit-message]
 build:
     @cargo build --release --locked --workspace --bins
-    @RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked \
+    @cargo build --release --locked --package remoteswap-server --examples
+    @RUSTFLAGS="-C target-feature=+crt-static -C strip=debuginfo" cargo build --release --locked \
         --target "{{ triple }}" --target-dir "{{ static }}" \
         --package rapidswap-agent --package rapidswap-workloads --bins
 
