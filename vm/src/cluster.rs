@@ -43,7 +43,7 @@ impl Cluster {
             return Err(Error::AlreadyUp(options.name.clone()));
         }
         let plan = prepare(options, reporter)?;
-        let nodes = plan.nodes.len();
+        let (nodes, profile) = (plan.nodes.len(), plan.profile.clone());
         let cluster = Cluster::named(&options.name);
 
         let started = Instant::now();
@@ -51,7 +51,7 @@ impl Cluster {
         let lease = Lease::start(plan)?;
         lease.ready(&step, nodes)?;
         step.done("both nodes are up");
-        link::prove(&cluster, &options.profile, reporter)?;
+        link::prove(&cluster, &profile, reporter)?;
         if options.swap {
             let step = reporter.step("remote swap", Duration::from_secs(2));
             swap::on(

@@ -34,6 +34,7 @@ mod options;
 mod prepare;
 mod probe;
 mod process;
+mod profile;
 mod programs;
 mod qmp;
 mod request;
@@ -56,18 +57,10 @@ pub use limit::MemoryGroup;
 pub use node::Node;
 pub use options::{AccelChoice, DEFAULT_NAME, KernelVariant, UpOptions};
 pub use process::{Process, ProcessHandle};
+pub use profile::{Address, Profile, ProfileLink, ProfileNode, ProfileNodes};
 pub use rapidswap_protocol::{Exec, ExitStatus, Output, WindowSize};
 pub use size::Size;
 pub use status::{NodeState, NodeStatus, Status};
-
-/// The client's address on the link.
-pub const CLIENT_ADDRESS: &str = "10.77.0.1";
-
-/// The server's address on the link.
-pub const SERVER_ADDRESS: &str = "10.77.0.2";
-
-/// The memory server's port.
-pub const SERVER_PORT: u16 = 9400;
 
 /// The size of the terminal behind a descriptor, if it is one.
 pub fn window_size(fd: BorrowedFd<'_>) -> Option<WindowSize> {

@@ -8,10 +8,9 @@ use rapidswap_progress::Reporter;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
-use crate::device::LINK_MTU;
 use crate::error::{Error, Result};
 use crate::node::Node;
-use crate::{CLIENT_ADDRESS, SERVER_ADDRESS};
+use crate::profile::{Profile, ProfileNode};
 
 /// Where the payload's programs are in a node.
 const RXE_SETUP: &str = "/rapidswap/bin/rxe-setup";
@@ -21,13 +20,13 @@ const DEADLINE: &str = "60";
 
 /// Brings the link up on both nodes and has each move random bytes through
 /// the other's memory.
-pub(crate) fn prove(cluster: &Cluster, kind: &str, reporter: &Reporter) -> Result<()> {
+pub(crate) fn prove(cluster: &Cluster, profile: &Profile, reporter: &Reporter) -> Result<()> {
     let step = reporter.step("link proof", Duration::from_secs(2));
     let client = cluster.node("client")?;
     let server = cluster.node("server")?;
     let (near, far) = thread::scope(|scope| {
-        let far = scope.spawn(|| half(&server, kind, SERVER_ADDRESS, "--listen"));
-        let near = half(&client, kind, CLIENT_ADDRESS, "--connect");
+        let far = scope.spawn(|| half(&server, profile, &profile.node.server, "--listen"));
+        let near = half(&client, profile, &profile.node.client, "--connect");
         (near, far.join())
     });
     let far = far.unwrap_or(Err(Error::SupervisorGone));
@@ -51,21 +50,22 @@ pub(crate) fn prove(cluster: &Cluster, kind: &str, reporter: &Reporter) -> Resul
     Ok(())
 }
 
-fn half(node: &Node, kind: &str, address: &str, role: &str) -> Result<Value> {
-    let (with_prefix, mtu) = (format!("{address}/24"), LINK_MTU.to_string());
+fn half(node: &Node, profile: &Profile, end: &ProfileNode, role: &str) -> Result<Value> {
+    let (address, mtu) = (end.address.to_string(), profile.link.mtu.to_string());
     let link = [
         "link",
         "--dev",
-        "eth0",
+        &profile.link.netdev,
         "--addr",
-        &with_prefix,
+        &address,
         "--mtu",
         &mtu,
         "--kind",
-        kind,
+        &profile.link.kind,
     ];
     node.run("setting up the link", [RXE_SETUP].iter().chain(&link))?;
-    let prove = ["prove", role, SERVER_ADDRESS, "--deadline", DEADLINE];
+    let server = profile.node.server.address.ip.to_string();
+    let prove = ["prove", role, &server, "--deadline", DEADLINE];
     let said = node.run("proving the link", [RXE_SETUP].iter().chain(&prove))?;
     let last = said.lines().last().unwrap_or("");
     serde_json::from_str(last).map_err(|_| Error::Step {

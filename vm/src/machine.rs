@@ -103,6 +103,7 @@ mod tests {
                     local: "/run/client.link".into(),
                     remote: "/run/server.link".into(),
                     station: 1,
+                    mtu: 4200,
                 }),
                 Box::new(Payload { fd: 13 }),
             ],

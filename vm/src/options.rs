@@ -61,7 +61,7 @@ pub struct UpOptions {
     pub disk_mib: u64,
     /// Which kernel the nodes run.
     pub kernel: KernelVariant,
-    /// Which kind of RDMA link joins the nodes.
+    /// Which profile joins the nodes, by its name in `profiles/`.
     pub profile: String,
 }
 
@@ -105,12 +105,6 @@ impl UpOptions {
             return refuse(format!(
                 "--disk {}M is out of range: use 1M to 1T",
                 self.disk_mib
-            ));
-        }
-        if self.profile != "rxe" {
-            return refuse(format!(
-                "profile `{}` cannot be brought up in VMs: use `rxe`",
-                self.profile
             ));
         }
         Ok(())
@@ -160,10 +154,6 @@ mod tests {
             },
             UpOptions {
                 disk_mib: 0,
-                ..UpOptions::default()
-            },
-            UpOptions {
-                profile: "mlx4".into(),
                 ..UpOptions::default()
             },
         ];

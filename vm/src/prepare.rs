@@ -14,9 +14,10 @@ use crate::accel::{self, Choice};
 use crate::device::Accel;
 use crate::error::{Error, IoContext, Result};
 use crate::options::{KernelVariant, UpOptions};
+use crate::profile::Profile;
 use crate::size::Size;
 use crate::supervisor::{NodePlan, Plan};
-use crate::{CLIENT_ADDRESS, SERVER_ADDRESS, programs, rundir};
+use crate::{programs, rundir};
 
 /// Room for what guests write to their root disks.
 const ROOT_WRITES_MIB: u64 = 128;
@@ -28,6 +29,7 @@ const SERVER_EXTRA_MIB: u64 = 64;
 /// Makes everything that `options` need and says how to start it.
 pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> {
     options.validate()?;
+    let profile = Profile::load(&options.profile)?;
     let cache = cache()?;
     let scratch = cache.join("scratch");
     fs::create_dir_all(&scratch).what(|| format!("cannot make {}", scratch.display()))?;
@@ -76,22 +78,23 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
         disk_mib: options.disk_mib,
         boot_deadline_s: boot_deadline(choice.accel, options.kernel).as_secs(),
         build_s,
-        nodes: nodes(options),
+        nodes: nodes(options, &profile),
+        profile,
     })
 }
 
-fn nodes(options: &UpOptions) -> Vec<NodePlan> {
+fn nodes(options: &UpOptions, profile: &Profile) -> Vec<NodePlan> {
     let memory_mib = u64::from(options.memory_mib);
     vec![
         NodePlan {
             name: "client".into(),
-            address: CLIENT_ADDRESS.into(),
+            address: profile.node.client.address.ip.to_string(),
             memory_mib,
             swap_disk: true,
         },
         NodePlan {
             name: "server".into(),
-            address: SERVER_ADDRESS.into(),
+            address: profile.node.server.address.ip.to_string(),
             memory_mib: memory_mib + options.server_mib + SERVER_EXTRA_MIB,
             swap_disk: false,
         },
@@ -190,7 +193,8 @@ mod tests {
             server_mib: 256,
             ..UpOptions::default()
         };
-        let nodes = nodes(&options);
+        let profile = Profile::load(&options.profile).expect("shipped");
+        let nodes = nodes(&options, &profile);
         assert!(nodes[1].memory_mib >= nodes[0].memory_mib + 256);
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::Accel;
 use crate::options::KernelVariant;
+use crate::profile::Profile;
 
 /// A running cluster, as `status` shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,6 +34,8 @@ pub struct Status {
     pub supervisor: u32,
     /// The directory that holds its socket and the consoles.
     pub run_dir: PathBuf,
+    /// What it was told about its nodes and their link.
+    pub profile: Profile,
     /// The nodes.
     pub nodes: Vec<NodeStatus>,
     /// Lines on any console that report a kernel fault.

@@ -143,6 +143,7 @@ fn start(
         cpus: plan.cpus,
         supervisor: std::process::id(),
         run_dir: run.to_owned(),
+        profile: plan.profile.clone(),
         nodes: Vec::new(),
         splats: 0,
     };

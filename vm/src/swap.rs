@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::cluster::{Cluster, wait_until};
 use crate::error::{Error, Result};
 use crate::node::Node;
-use crate::{SERVER_ADDRESS, SERVER_PORT};
+use crate::profile::Profile;
 
 /// The swap area of the client, a disk.
 pub const AREA: &str = "/dev/vdb";
@@ -52,14 +52,15 @@ impl Default for SwapOptions {
 
 /// Turns remote swap on: when this returns, pages go to the server.
 pub fn on(cluster: &Cluster, options: &SwapOptions) -> Result<()> {
+    let profile = cluster.status()?.profile;
     let server = cluster.node("server")?;
     let client = cluster.node("client")?;
     thread::scope(|scope| {
-        let serving = scope.spawn(|| start_server(&server, options.server_mib));
+        let serving = scope.spawn(|| start_server(&server, &profile, options.server_mib));
         prepare_area(&client)?;
         serving.join().unwrap_or(Err(Error::SupervisorGone))
     })?;
-    insert_module(&client)?;
+    insert_module(&client, &profile)?;
     client.run("swapon", ["swapon", AREA])?;
     wait_for_session(&client)
 }
@@ -77,8 +78,9 @@ pub fn off(cluster: &Cluster) -> Result<()> {
 }
 
 /// Starts the memory server; returns when it listens.
-pub fn start_server(server: &Node, mib: u64) -> Result<()> {
-    let (listen, size) = (format!("{SERVER_ADDRESS}:{SERVER_PORT}"), format!("{mib}M"));
+pub fn start_server(server: &Node, profile: &Profile, mib: u64) -> Result<()> {
+    let (ip, port) = (profile.node.server.address.ip, profile.link.port);
+    let (listen, size) = (format!("{ip}:{port}"), format!("{mib}M"));
     let argv = [
         SERVER_PROGRAM,
         "--listen",
@@ -143,10 +145,10 @@ pub fn prepare_area(client: &Node) -> Result<()> {
 }
 
 /// Loads the module with the server's address. It connects in the background.
-pub fn insert_module(client: &Node) -> Result<()> {
+pub fn insert_module(client: &Node, profile: &Profile) -> Result<()> {
     let (sip, sport) = (
-        format!("sip={SERVER_ADDRESS}"),
-        format!("sport={SERVER_PORT}"),
+        format!("sip={}", profile.node.server.address.ip),
+        format!("sport={}", profile.link.port),
     );
     client
         .run("loading remoteswap.ko", ["insmod", MODULE, &sip, &sport])

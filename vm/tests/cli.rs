@@ -103,7 +103,7 @@ fn options_out_of_range_are_one_line() {
         ),
         (
             &["up", "--profile", "mlx4"],
-            "profile `mlx4` cannot be brought up in VMs",
+            "no profile named `mlx4`: use rxe",
         ),
         (&["up", "--name", "a/b"], "`a/b` is not a cluster name"),
         (&["down", "--name", "../x"], "`../x` is not a cluster name"),

@@ -13,10 +13,6 @@ pub const AGENT_PORT: &str = "rapidswap.agent";
 /// Tag of the virtiofs share with the host-built programs and modules.
 pub const PAYLOAD_TAG: &str = "payload";
 
-/// MTU of the link: the smallest round number that leaves room for a 4 KiB
-/// page and all RoCE v2 headers in one packet.
-pub const LINK_MTU: u32 = 4200;
-
 /// The kernel's console, kept in a file.
 #[derive(Clone, Debug)]
 pub struct Console {
@@ -114,6 +110,8 @@ pub struct Link {
     pub remote: PathBuf,
     /// Last byte of the MAC address.
     pub station: u8,
+    /// Its MTU in bytes.
+    pub mtu: u16,
 }
 
 impl Device for Link {
@@ -124,8 +122,8 @@ impl Device for Link {
         netdev.push(escape(self.remote.as_os_str()));
         // Without a boot ROM: the firmware would initialise it.
         let device = format!(
-            "virtio-net-pci,netdev=link,mac=52:54:00:52:53:{:02x},host_mtu={LINK_MTU},romfile=",
-            self.station
+            "virtio-net-pci,netdev=link,mac=52:54:00:52:53:{:02x},host_mtu={},romfile=",
+            self.station, self.mtu
         );
         vec!["-netdev".into(), netdev, "-device".into(), device.into()]
     }

@@ -53,6 +53,7 @@ pub(super) fn machine(plan: &Plan, index: usize, run: &Path, fds: &Descriptors) 
         local: run.join(format!("{}.link", node.name)),
         remote: run.join(format!("{}.link", peer.name)),
         station: index as u8 + 1,
+        mtu: plan.profile.link.mtu,
     }));
     devices.push(Box::new(Payload { fd: fds.share }));
     Machine {

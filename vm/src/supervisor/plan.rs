@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::Accel;
 use crate::options::KernelVariant;
+use crate::profile::Profile;
 
 /// Everything a supervisor is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,6 +29,7 @@ pub(crate) struct Plan {
     pub(crate) disk_mib: u64,
     pub(crate) boot_deadline_s: u64,
     pub(crate) build_s: f64,
+    pub(crate) profile: Profile,
     pub(crate) nodes: Vec<NodePlan>,
 }
 

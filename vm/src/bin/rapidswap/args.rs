@@ -124,8 +124,8 @@ pub struct Up {
     /// Which kernel the nodes run.
     #[arg(long, value_enum, default_value = "release")]
     pub kernel: KernelVariant,
-    /// Which kind of RDMA link joins the nodes.
-    #[arg(long, default_value = "rxe")]
+    /// What joins the nodes: `profiles/NAME.toml`.
+    #[arg(long, value_name = "NAME", default_value = "rxe")]
     pub profile: String,
 }
 
