@@ -15,8 +15,11 @@ use rapidswap_vm::{Cluster, KernelVariant, UpOptions};
 
 use crate::guest::Guest;
 
-/// Console lines shown with a failure.
-const TAIL: usize = 30;
+/// Lines of each kernel's log shown with a failure.
+const TAIL: usize = 40;
+
+/// How long a node may take to show its log.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// A cluster of two nodes whose RDMA link is up, swap being off.
 pub struct Scene {
@@ -47,16 +50,21 @@ impl Scene {
             .collect())
     }
 
-    fn consoles(&self) -> String {
-        let tail = |guest: &Guest, name| match guest.node.console() {
-            Ok(text) => {
-                let lines: Vec<&str> = text.lines().collect();
-                let last = &lines[lines.len().saturating_sub(TAIL)..];
-                format!("--- console of {name}\n{}\n", last.join("\n"))
-            }
-            Err(error) => format!("--- console of {name}: {error}\n"),
+    /// The last that each kernel said, in full where the node still answers,
+    /// and else what of it went to the console.
+    fn last_words(&self) -> String {
+        let of = |guest: &Guest, name| {
+            let log = guest.start(&["dmesg"]);
+            let log = log.and_then(|dmesg| dmesg.finish(ANSWER));
+            let text = match log {
+                Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+                Err(error) => guest.node.console().unwrap_or_else(|_| error.to_string()),
+            };
+            let lines: Vec<&str> = text.lines().collect();
+            let last = &lines[lines.len().saturating_sub(TAIL)..];
+            format!("--- kernel of {name}\n{}\n", last.join("\n"))
         };
-        tail(&self.client, "client") + &tail(&self.server, "server")
+        of(&self.client, "client") + &of(&self.server, "server")
     }
 }
 
@@ -120,16 +128,16 @@ pub fn guarded(cluster: Cluster, test: impl FnOnce(&Scene) -> Result<()>) -> Res
         // A scan that could not be made is not a clean one.
         (_, Err(error)) => error,
     };
-    let failure = with_consoles(failure, &scene);
+    let failure = with_last_words(failure, &scene);
     match scene.cluster.down() {
         Ok(()) => Err(failure),
         Err(error) => Err(failure.context(format!("and it could not be taken down: {error}"))),
     }
 }
 
-fn with_consoles(error: Error, scene: &Scene) -> Error {
-    // Printed rather than chained: an error is one line, a console is many.
-    eprint!("{}", scene.consoles());
+fn with_last_words(error: Error, scene: &Scene) -> Error {
+    // Printed rather than chained: an error is one line, a log is many.
+    eprint!("{}", scene.last_words());
     error
 }
 

@@ -34,8 +34,9 @@ fn run(scene: &Scene, parameters: &[&str], order: &str) -> Result<(Output, Moved
         start.elapsed(),
         output.status
     );
-    // The program has ended, so that no slot is in use any more and swapoff
+    // With the last of its processes the program's slots are free, and swapoff
     // has nothing to bring back, whatever fault is on.
+    drop(limit);
     swap.end()?;
     Ok((output, moved))
 }
