@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use rapidswap_progress::Reporter;
@@ -75,51 +75,36 @@ fn a_killed_supervisor_takes_all_with_it() -> Result<()> {
 #[test]
 fn an_interrupted_up_leaves_nothing() -> Result<()> {
     let name = "test-int";
+    let outcome = interrupt_an_up(name);
+    let left = Cluster::attach(name);
+    if let Ok(cluster) = left {
+        cluster.down()?;
+        outcome?;
+        bail!("it is still said to run");
+    }
+    outcome
+}
+
+fn interrupt_an_up(name: &str) -> Result<()> {
     let mut up = rapidswap::command(&["up", "--name", name, "--no-swap"]);
     // A group of its own, as a shell gives each command: Ctrl-C goes to it.
     let mut up = up.process_group(0).stderr(Stdio::null()).spawn()?;
-    let processes = wait_for_qemu(&mut up, name)?;
+    let processes = wait_for_qemu(&mut up)?;
     killpg(Pid::from_raw(up.id() as i32), Signal::SIGINT)?;
     let status = up.wait()?;
     ensure!(!status.success(), "an interrupted up succeeded");
-    let run_dir = Path::new("/nonexistent");
-    wait_for_none(&processes, run_dir)?;
-    ensure!(Cluster::attach(name).is_err(), "it is still said to run");
-    Ok(())
+    wait_for_none(&processes, Path::new("/nonexistent"))
 }
 
-/// All processes of a cluster whose QEMUs have just been started.
-fn wait_for_qemu(up: &mut Child, name: &str) -> Result<Vec<Process>> {
+/// All processes of a cluster whose QEMUs have just been started. Until it is
+/// up they are descendants of the command.
+fn wait_for_qemu(up: &mut Child) -> Result<Vec<Process>> {
     wait_until("a QEMU to run", STARTED, || {
         if let Some(status) = up.try_wait()? {
             bail!("up ended before it was interrupted: {status}");
         }
-        // The supervisor detaches itself, so it is found by its name.
-        let supervisors = supervisors(name)?;
-        let Some(supervisor) = supervisors.first() else {
-            return Ok(None);
-        };
-        let processes = tree(*supervisor)?;
+        let processes = tree(up.id())?;
         let qemu = processes.iter().any(|p| p.name.starts_with("qemu-system"));
         Ok(qemu.then_some(processes))
     })
-    .context("while up ran")
-}
-
-/// Processes with `__supervise` and the cluster's name on their command lines.
-fn supervisors(name: &str) -> Result<Vec<u32>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let entry = entry?;
-        let pid = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok());
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line);
-        if let (Some(pid), true, true) = (pid, line.contains("__supervise"), line.contains(name)) {
-            found.push(pid);
-        }
-    }
-    Ok(found)
 }
