@@ -114,7 +114,7 @@ fmt:
 [no-exit-message]
 lint:
     @cargo clippy --locked --workspace --all-targets -- --deny warnings
-    @shellcheck just .ci/run
+    @shellcheck just .ci/run .ci/nightly
 
 # checkpatch.pl --strict over the kernel series
 [no-exit-message]
