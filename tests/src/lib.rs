@@ -9,6 +9,7 @@
 
 pub mod arrangement;
 pub mod guest;
+pub mod interrupt;
 pub mod limit;
 pub mod median;
 pub mod memory_server;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use rapidswap_progress::Reporter;
 use rapidswap_tests::guest::Guest;
+use rapidswap_tests::interrupt;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::median::median;
 use rapidswap_tests::memory_server::ADDRESS;
@@ -101,6 +102,7 @@ fn main() -> ExitCode {
 }
 
 fn bench(cli: &Cli) -> Result<Outcome> {
+    interrupt::take_down(&cli.name)?;
     let reporter = Reporter::auto();
     let options = UpOptions {
         name: cli.name.clone(),

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use rapidswap_progress::Reporter;
+use rapidswap_tests::interrupt;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, Verified, report};
 use rapidswap_tests::scene::Scene;
@@ -97,6 +98,7 @@ fn show(cli: &Cli) -> Result<Outcome> {
         cli.limit,
         cli.mib
     );
+    interrupt::take_down(&cli.name)?;
     let reporter = Reporter::auto();
     let options = UpOptions {
         name: cli.name.clone(),

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -94,6 +94,33 @@ fn interrupt_an_up(name: &str) -> Result<()> {
     let status = up.wait()?;
     ensure!(!status.success(), "an interrupted up succeeded");
     wait_for_none(&processes, Path::new("/nonexistent"))
+}
+
+/// A demonstration that is interrupted while its program runs.
+#[test]
+fn an_interrupted_demonstration_leaves_nothing() -> Result<()> {
+    let name = "test-demo";
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_demo"));
+    demo.args(["--name", name, "--json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut demo = demo.process_group(0).spawn()?;
+    let status = wait_until("the demonstration's cluster", STARTED, || {
+        if let Some(status) = demo.try_wait()? {
+            bail!("it ended before it was interrupted: {status}");
+        }
+        let status = Cluster::attach(name).and_then(|cluster| cluster.status());
+        Ok(status.ok().filter(|status| status.swap))
+    })?;
+    let processes = tree(status.supervisor)?;
+    killpg(Pid::from_raw(demo.id() as i32), Signal::SIGINT)?;
+    let output = demo.wait_with_output()?;
+    ensure!(output.status.code() == Some(130), "{}", output.status);
+    ensure!(output.stdout.is_empty(), "it printed a result: {output:?}");
+    wait_for_none(&processes, &status.run_dir)?;
+    ensure!(Cluster::attach(name).is_err(), "it is still said to run");
+    Ok(())
 }
 
 /// All processes of a cluster whose QEMUs have just been started. Until it is
