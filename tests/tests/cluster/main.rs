@@ -7,6 +7,7 @@ mod exec;
 mod leftovers;
 mod lifecycle;
 mod local_drops;
+mod new_groups;
 mod other_programs;
 mod patterns;
 mod pauses;
