@@ -71,7 +71,7 @@ enum Order {
     Sequential,
     /// Each page once, in a shuffled order.
     Random,
-    /// Parent and child take turns: both check everything, the child rewrites
+    /// Parent and child check everything at once, then the child rewrites
     /// half, then both check again.
     Fork,
 }
@@ -181,29 +181,24 @@ fn check(
     }
 }
 
-/// Checks a region in two processes, which take turns: side by side they refer
-/// to every page that is in memory all the time, and a kernel that has many
-/// checks to make finds none to reclaim and kills one of them, to whatever it
-/// swaps. Even pages are rewritten by the child, so that each copied page has
-/// neighbours that stayed shared.
+/// Checks a region in two processes. Even pages are rewritten by the child,
+/// so that each copied page has neighbours that stayed shared.
 fn check_forked(region: &mut Region, seed: u64) -> Result<Tally> {
     let original = Pattern::new(seed);
     let (from_child, to_parent) = nix::unistd::pipe()?;
-    let (from_parent, to_child) = nix::unistd::pipe()?;
+    let (from_child, mut to_parent) = (File::from(from_child), File::from(to_parent));
     let pages = region.pages();
-    let mut tally = Tally::default();
     match fork().context("fork")? {
         ForkResult::Child => {
-            drop((from_child, to_child));
-            let mut to_parent = File::from(to_parent);
+            drop(from_child);
+            let mut tally = Tally::default();
             check(region, original, 0..pages, &mut tally);
-            to_parent.write_all(b"\n")?;
-            // The parent lets go of its end when it has checked.
-            io::read_to_string(File::from(from_parent))?;
             let rewritten = Pattern::new(!seed);
             for number in (0..pages).step_by(2) {
                 rewritten.fill(number as u64, region.page_mut(number));
             }
+            // Tells the parent that the copies are made.
+            to_parent.write_all(b"\n")?;
             for number in 0..pages {
                 let pattern = [rewritten, original][number % 2];
                 check(region, pattern, [number], &mut tally);
@@ -214,14 +209,14 @@ fn check_forked(region: &mut Region, seed: u64) -> Result<Tally> {
             std::process::exit(0);
         }
         ForkResult::Parent { child } => {
-            drop((from_parent, to_parent));
-            let mut from_child = io::BufReader::new(File::from(from_child));
-            from_child.read_line(&mut String::new())?;
+            drop(to_parent);
+            let mut tally = Tally::default();
             check(region, original, 0..pages, &mut tally);
-            drop(to_child);
-            // The child has written all it will when it has reported.
-            let report = io::read_to_string(from_child)?;
+            let mut lines = io::BufReader::new(from_child);
+            let mut line = String::new();
+            lines.read_line(&mut line)?;
             check(region, original, 0..pages, &mut tally);
+            let report = io::read_to_string(lines)?;
             match waitpid(child, None)? {
                 WaitStatus::Exited(_, 0) => {}
                 status => bail!("the child ended early: {status:?}"),
