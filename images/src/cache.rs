@@ -111,11 +111,10 @@ pub(crate) fn key(groups: &[&[&str]]) -> String {
             hash.update(word);
         }
     }
-    let digest = hash.finalize();
-    digest[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    // Short enough for a path, long enough not to collide.
+    let mut hex = format!("{:x}", hash.finalize());
+    hex.truncate(16);
+    hex
 }
 
 /// Fails when `path` has less than `needed` bytes for this user.

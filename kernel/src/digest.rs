@@ -26,7 +26,7 @@ impl Digest {
 
     /// 20 hex digits: short enough for a path, long enough not to collide.
     pub(crate) fn finish(self) -> String {
-        let mut hex = hex(&self.0.finalize());
+        let mut hex = format!("{:x}", self.0.finalize());
         hex.truncate(20);
         hex
     }
@@ -40,14 +40,10 @@ pub(crate) fn sha256_of(path: &Path) -> Result<String> {
     loop {
         let n = file.read(&mut buffer).map_err(Error::file("read", path))?;
         if n == 0 {
-            return Ok(hex(&hash.finalize()));
+            return Ok(format!("{:x}", hash.finalize()));
         }
         hash.update(&buffer[..n]);
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ fn check(session: &Session, slots: std::ops::Range<u64>) -> Result<()> {
 fn page(slot: u64) -> [u8; PAGE] {
     let mut page = [0; PAGE];
     for (i, word) in page.chunks_exact_mut(8).enumerate() {
-        word.copy_from_slice(&((slot + 1) << 16 | i as u64).to_le_bytes());
+        word.copy_from_slice(&(((slot + 1) << 16) | i as u64).to_le_bytes());
     }
     page
 }

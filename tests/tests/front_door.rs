@@ -61,7 +61,7 @@ fn arguments_arrive_as_typed_and_the_answer_comes_back() -> Result<()> {
         let expected: String = [recipe]
             .iter()
             .chain(&typed)
-            .map(|word| format!("{word}\0"))
+            .flat_map(|word| [word, "\0"])
             .collect();
         ensure!(stdout(&output) == expected, "{recipe}: {output:?}");
         ensure!(output.stderr == b"heard\n", "{recipe}: {output:?}");

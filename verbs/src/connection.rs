@@ -105,20 +105,16 @@ impl Connection {
     pub fn accept(&self, params: ConnectParams<'_>) -> Result<()> {
         let mut params = conn_param(params);
         // SAFETY: a live identifier; the private data outlives the call.
-        check(
-            unsafe { sys::rdma_accept(self.id.raw(), &mut params) },
-            "accept",
-        )
+        let code = unsafe { sys::rdma_accept(self.id.raw(), &mut params) };
+        check(code, "accept")
     }
 
     /// Asks the resolved peer to connect; an event follows.
     pub fn connect(&self, params: ConnectParams<'_>) -> Result<()> {
         let mut params = conn_param(params);
         // SAFETY: a live identifier; the private data outlives the call.
-        check(
-            unsafe { sys::rdma_connect(self.id.raw(), &mut params) },
-            "connect",
-        )
+        let code = unsafe { sys::rdma_connect(self.id.raw(), &mut params) };
+        check(code, "connect")
     }
 
     /// Ends the connection; the peer is told and requests are flushed.

@@ -118,10 +118,8 @@ impl Id {
     pub fn reject(self, private_data: &[u8]) -> Result<()> {
         let len = u8::try_from(private_data.len()).unwrap_or(u8::MAX);
         // SAFETY: a live identifier; at least `len` bytes behind the pointer.
-        check(
-            unsafe { sys::rdma_reject(self.raw, private_data.as_ptr().cast(), len) },
-            "reject",
-        )
+        let code = unsafe { sys::rdma_reject(self.raw, private_data.as_ptr().cast(), len) };
+        check(code, "reject")
     }
 
     /// The peer's address.

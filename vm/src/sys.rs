@@ -92,12 +92,11 @@ pub(crate) fn recv_with_fds(
     let mut fds = Vec::new();
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(raw) = control {
-            // SAFETY: the kernel has just made these descriptors for this
-            // process and nobody else knows their numbers.
-            fds.extend(
-                raw.into_iter()
-                    .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
-            );
+            for fd in raw {
+                // SAFETY: the kernel has just made this descriptor for this
+                // process and nobody else knows its number.
+                fds.push(unsafe { OwnedFd::from_raw_fd(fd) });
+            }
         }
     }
     Ok((message.bytes, fds))

@@ -67,7 +67,7 @@ mod tests {
         fn area_and_slot_are_found_whatever_the_flags_between(
             area in 0..32u8, slot in 0..1u64 << 50, flags in 0..128u64,
         ) {
-            let entry = SWAPPED | flags << 55 & !PRESENT & !SWAPPED | slot << 5 | u64::from(area);
+            let entry = SWAPPED | ((flags << 55) & !PRESENT & !SWAPPED) | (slot << 5) | u64::from(area);
             prop_assert_eq!(Place::decode(entry), Place::Swap { area, slot });
         }
     }

@@ -243,7 +243,7 @@ impl Guest {
         let mut tail = console::tail(&self.console());
         // QEMU's own complaint, when it would not even start.
         tail.extend(console::tail(&self.dir.join("qemu.log")));
-        let tail = tail.iter().map(|line| format!("\n  {line}")).collect();
+        let tail = tail.iter().flat_map(|line| ["\n  ", line]).collect();
         Error::Boot {
             node: self.name.clone(),
             reason,
