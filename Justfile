@@ -50,6 +50,11 @@ exec *ARGS: _cli
 shell *ARGS: _cli
     @exec "{{ cli }}" shell "$@"
 
+# Make something go wrong from outside: link|loss|delay|partition|clear|pause|resume|kill|reset …
+[no-exit-message]
+fault *ARGS: _cli
+    @exec "{{ cli }}" fault "$@"
+
 # Run a command under a memory limit: --limit 64M [--cpus LIST] -- CMD ARGS…
 [no-exit-message]
 run *ARGS: _cli

@@ -10,6 +10,7 @@ use rapidswap_progress::Reporter;
 
 use crate::console::{self, Splat};
 use crate::error::{Error, IoContext, Result};
+use crate::fault::Fault;
 use crate::lease::Lease;
 use crate::link;
 use crate::node::{self, Node, ask};
@@ -115,6 +116,31 @@ impl Cluster {
             Reply::Status(status) => Ok(*status),
             other => Err(node::failed(other)),
         }
+    }
+
+    /// Makes something go wrong, or right again; it has happened when this
+    /// returns. A node that was reset has its link again, and a server what it
+    /// served, all of it empty.
+    pub fn fault(&self, fault: &Fault) -> Result<()> {
+        ask(&self.connect()?, &Request::Fault(fault.clone()))?;
+        match fault {
+            Fault::Reset(node) => self.recover(node),
+            _ => Ok(()),
+        }
+    }
+
+    /// What `up` did to a node after it had booted.
+    fn recover(&self, name: &str) -> Result<()> {
+        let (status, node) = (self.status()?, self.node(name)?);
+        let ends = &status.profile.node;
+        if name == "server" {
+            link::set_up(&node, &status.profile, &ends.server)?;
+            if status.swap {
+                swap::start_server(&node, &status.profile, status.server_mib)?;
+            }
+            return Ok(());
+        }
+        link::set_up(&node, &status.profile, &ends.client)
     }
 
     /// One of its nodes.

@@ -6,7 +6,7 @@ mod disk;
 
 use std::ffi::OsString;
 
-pub use channel::{AgentPort, Console, Control, Link, PAYLOAD_TAG, Payload, SerialStream};
+pub use channel::{AgentPort, Console, Control, LINK, Link, PAYLOAD_TAG, Payload, SerialStream};
 pub use disk::{RootDisk, SwapDisk};
 
 /// One part of a virtual machine.

@@ -50,7 +50,8 @@ pub(crate) fn prove(cluster: &Cluster, profile: &Profile, reporter: &Reporter) -
     Ok(())
 }
 
-fn half(node: &Node, profile: &Profile, end: &ProfileNode, role: &str) -> Result<Value> {
+/// Brings the link up on one node.
+pub(crate) fn set_up(node: &Node, profile: &Profile, end: &ProfileNode) -> Result<()> {
     let (address, mtu) = (end.address.to_string(), profile.link.mtu.to_string());
     let link = [
         "link",
@@ -63,7 +64,12 @@ fn half(node: &Node, profile: &Profile, end: &ProfileNode, role: &str) -> Result
         "--kind",
         &profile.link.kind,
     ];
-    node.run("setting up the link", [RXE_SETUP].iter().chain(&link))?;
+    node.run("setting up the link", [RXE_SETUP].iter().chain(&link))
+        .map(drop)
+}
+
+fn half(node: &Node, profile: &Profile, end: &ProfileNode, role: &str) -> Result<Value> {
+    set_up(node, profile, end)?;
     let server = profile.node.server.address.ip.to_string();
     let prove = ["prove", role, &server, "--deadline", DEADLINE];
     let said = node.run("proving the link", [RXE_SETUP].iter().chain(&prove))?;

@@ -11,6 +11,7 @@ use rapidswap_protocol::{Error as AgentError, Exec, Output};
 
 use crate::console;
 use crate::error::{Error, IoContext, Result};
+use crate::fault::Fault;
 use crate::process::{Process, pipe, reply};
 use crate::request::{self, Control, Reply, Request};
 use crate::supervisor::SOCKET;
@@ -127,18 +128,14 @@ impl Node {
     /// Stops its processors; it neither computes nor answers until
     /// [`Node::resume`].
     pub fn pause(&self) -> Result<()> {
-        self.ask(&Request::Pause {
-            node: self.name.clone(),
-        })
-        .map(drop)
+        self.ask(&Request::Fault(Fault::Pause(self.name.clone())))
+            .map(drop)
     }
 
     /// Lets its processors go on.
     pub fn resume(&self) -> Result<()> {
-        self.ask(&Request::Resume {
-            node: self.name.clone(),
-        })
-        .map(drop)
+        self.ask(&Request::Fault(Fault::Resume(self.name.clone())))
+            .map(drop)
     }
 
     /// Gives its QEMU any QMP command.

@@ -76,6 +76,7 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
         scratch,
         cpus: options.cpus,
         disk_mib: options.disk_mib,
+        server_mib: options.server_mib,
         boot_deadline_s: boot_deadline(choice.accel, options.kernel).as_secs(),
         build_s,
         nodes: nodes(options, &profile),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::cluster::wait_until;
 use crate::error::{Error, IoContext, Result};
 
 /// How long QEMU may take to answer. Its main loop can be busy for seconds
@@ -28,6 +29,15 @@ pub enum Event {
     Resume,
     /// The machine is shut down, with QEMU's reason.
     Shutdown(String),
+}
+
+/// What a reboot does, the guest's own or one from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reboot {
+    /// The machine stops.
+    Ends,
+    /// The machine starts again.
+    Resets,
 }
 
 /// A connection to one QEMU. Commands may be given from any thread; they are
@@ -113,6 +123,32 @@ impl Qmp {
     /// Lets the guest's processors go on.
     pub fn cont(&self) -> Result<()> {
         self.execute("cont", Value::Null).map(drop)
+    }
+
+    /// What becomes of the machine when it reboots.
+    pub fn reboot(&self, action: Reboot) -> Result<()> {
+        let action = match action {
+            Reboot::Ends => "shutdown",
+            Reboot::Resets => "reset",
+        };
+        self.execute("set-action", json!({ "reboot": action }))
+            .map(drop)
+    }
+
+    /// Resets the machine, which runs from its start when this returns.
+    /// A reboot must not be its end just now, see [`Qmp::reboot`].
+    pub fn reset(&self) -> Result<()> {
+        let runs = self.status()? == "running";
+        self.execute("system_reset", Value::Null)?;
+        if runs {
+            return Ok(());
+        }
+        // What does not run is reset in its own time, and then waits.
+        let ready = wait_until(ANSWER, || Ok((self.status()? == "prelaunch").then_some(())))?;
+        match ready {
+            Some(()) => self.cont(),
+            None => Err(Error::Supervisor("QEMU did not reset the machine".into())),
+        }
     }
 
     /// QEMU's word for what the machine does: `running`, `paused`,

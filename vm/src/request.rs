@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use rapidswap_protocol::{Exec, ExitStatus, WindowSize};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::fault::Fault;
 use crate::status::Status;
 use crate::sys;
 
@@ -36,10 +37,8 @@ pub(crate) enum Request {
     },
     /// Read a file in a node; comes with the end of one pipe.
     Pull { node: String, path: PathBuf },
-    /// Stop a node's processors.
-    Pause { node: String },
-    /// Let a node's processors go on.
-    Resume { node: String },
+    /// Make something go wrong, or right again.
+    Fault(Fault),
     /// Any QMP command to a node's QEMU.
     Qmp {
         node: String,

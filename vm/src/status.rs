@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::device::Accel;
+use crate::fault::LinkFaults;
 use crate::options::KernelVariant;
 use crate::profile::Profile;
 
@@ -36,6 +37,10 @@ pub struct Status {
     pub run_dir: PathBuf,
     /// What it was told about its nodes and their link.
     pub profile: Profile,
+    /// What is wrong with the links on purpose.
+    pub link_faults: LinkFaults,
+    /// Memory that the server offers when swap is on, in MiB.
+    pub server_mib: u64,
     /// The nodes.
     pub nodes: Vec<NodeStatus>,
     /// Lines on any console that report a kernel fault.
@@ -49,6 +54,8 @@ pub struct NodeStatus {
     pub name: String,
     /// How it is.
     pub state: NodeState,
+    /// Whether its cable is plugged in.
+    pub link_up: bool,
     /// Its address on the link.
     pub address: String,
     /// Its memory in MiB.
@@ -100,15 +107,17 @@ impl fmt::Display for Status {
         for node in &self.nodes {
             writeln!(
                 f,
-                "{:<8} {} at {}, {} MiB, pid {}, console {}",
+                "{:<8} {} at {}{}, {} MiB, pid {}, console {}",
                 node.name,
                 node.state,
                 node.address,
+                if node.link_up { "" } else { " (link down)" },
                 node.memory_mib,
                 node.pid,
                 node.console.display()
             )?;
         }
+        writeln!(f, "links    {}", self.link_faults)?;
         write!(f, "splats   {}", self.splats)
     }
 }

@@ -8,9 +8,12 @@
 //! end is the end of the cluster. An interrupted `up` thus leaves nothing.
 
 mod children;
+mod faults;
 mod guest;
 mod hardware;
 mod plan;
+mod port;
+mod relay;
 mod service;
 
 use std::fs::File;
@@ -25,6 +28,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::error::{Error, IoContext, Result};
+use crate::fault::LinkFaults;
 use crate::request;
 use crate::rundir::{self, RunDir};
 use crate::status::{NodeState, Status};
@@ -33,6 +37,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::dup2;
 
 use children::Children;
+use faults::Links;
 use guest::Guest;
 pub(crate) use plan::{LeaseOrder, LeaseReport, NodePlan, Plan};
 
@@ -53,6 +58,8 @@ enum Event {
     LeaseEnded,
     /// A client asked for the end and waits for it.
     Down(UnixStream),
+    /// A client wants a node's processes killed.
+    Kill(usize),
     /// A signal asked for the end.
     Signal,
 }
@@ -60,12 +67,27 @@ enum Event {
 /// What the connections' threads share.
 pub(crate) struct Shared {
     guests: Vec<Arc<Guest>>,
+    links: Links,
+    boot_deadline: Duration,
     status: Mutex<Status>,
 }
 
 impl Shared {
-    fn guest(&self, name: &str) -> Option<&Arc<Guest>> {
-        self.guests.iter().find(|guest| guest.name == name)
+    /// The node of that name.
+    fn known(&self, name: &str) -> Result<&Guest> {
+        let mut guests = self.guests.iter();
+        let guest = guests.find(|guest| guest.name == name);
+        guest.map(Arc::as_ref).ok_or_else(|| {
+            let known: Vec<_> = self
+                .guests
+                .iter()
+                .map(|guest| guest.name.as_str())
+                .collect();
+            Error::UnknownNode {
+                node: name.to_owned(),
+                known: known.join(", "),
+            }
+        })
     }
 }
 
@@ -144,14 +166,19 @@ fn start(
         supervisor: std::process::id(),
         run_dir: run.to_owned(),
         profile: plan.profile.clone(),
+        link_faults: LinkFaults::default(),
+        server_mib: plan.server_mib,
         nodes: Vec::new(),
         splats: 0,
     };
+    let names = plan.nodes.iter().map(|node| node.name.clone()).collect();
     let shared = Arc::new(Shared {
         guests,
+        links: Links::new(run.to_owned(), names),
+        boot_deadline: Duration::from_secs(plan.boot_deadline_s),
         status: Mutex::new(status),
     });
-    let deadline = Duration::from_secs(plan.boot_deadline_s);
+    let deadline = shared.boot_deadline;
     for (index, guest) in shared.guests.iter().enumerate() {
         let (guest, events) = (Arc::clone(guest), events.clone());
         spawn("attach", move || {
@@ -195,6 +222,10 @@ fn dispatch(
             Event::Ended(child) => {
                 let (node, what) = children.reap(child);
                 shared.guests[node].lost(what);
+            }
+            Event::Kill(index) => {
+                shared.guests[index].lost("it was killed on request".into());
+                children.kill(index);
             }
             Event::Qmp(index, event) => shared.guests[index].observe(&event),
             Event::Lease(LeaseOrder::Commit { up_s, swap }) => {

@@ -4,6 +4,7 @@ mod bad_input;
 mod bad_peers;
 mod counters;
 mod exec;
+mod faults;
 mod leftovers;
 mod lifecycle;
 mod local_drops;

@@ -23,14 +23,13 @@ const TO_DISK: Duration = Duration::from_secs(20);
 /// From the end of the pause until stores go to the server again.
 const BACK: Duration = Duration::from_secs(60);
 
-/// What a program whose page was lost dies of.
-const SIGBUS: i32 = nix::libc::SIGBUS;
+/// What a program whose page was lost dies of: of the second if the page had
+/// what it needs to handle the first.
+const LOST: [i32; 2] = [nix::libc::SIGBUS, nix::libc::SIGSEGV];
 
-/// Pauses the server, checks that a second program can be paged out to disk
-/// meanwhile, and resumes it after a minute in all.
-fn pause(scene: &Scene, swap: &Arrangement<'_>) -> Result<()> {
-    let start = Instant::now();
-    scene.server.node.pause()?;
+/// A second program can be paged out, to disk, while the server is out of
+/// reach since `start`, and be right.
+pub(crate) fn still_to_disk(swap: &Arrangement<'_>, start: Instant) -> Result<()> {
     let before = swap.moved()?;
     let limit = Limit::new(swap.client, 8)?;
     let program = limit.start(&[PAGE_PATTERN, "verify", "--mib", "24"])?;
@@ -40,24 +39,32 @@ fn pause(scene: &Scene, swap: &Arrangement<'_>) -> Result<()> {
     })?;
     eprintln!("reclaim went on to disk after {:?}", start.elapsed());
     // All its pages are on the disk, so that it needs no server to finish.
-    all_right(&program.finish(scaled(PAUSE)?)?, 24, 1)?;
+    all_right(&program.finish(scaled(PAUSE)?)?, 24, 1).map(drop)
+}
+
+/// Pauses the server, checks that a second program can be paged out to disk
+/// meanwhile, and resumes it after a minute in all.
+fn pause(scene: &Scene, swap: &Arrangement<'_>) -> Result<()> {
+    let start = Instant::now();
+    scene.server.node.pause()?;
+    still_to_disk(swap, start)?;
     thread::sleep(PAUSE.saturating_sub(start.elapsed()));
     scene.server.node.resume()?;
     Ok(())
 }
 
 /// Whether a program had all its bytes; an error if any was wrong.
-fn right_or_lost(output: &Output, mib: u64, times: u64) -> Result<bool> {
+pub(crate) fn right_or_lost(output: &Output, mib: u64, times: u64) -> Result<bool> {
     // `time` passes a signal on as 128 and its number.
     match output.status {
-        ExitStatus::Signal(SIGBUS) => Ok(false),
-        ExitStatus::Code(code) if code == 128 + SIGBUS => Ok(false),
+        ExitStatus::Signal(signal) if LOST.contains(&signal) => Ok(false),
+        ExitStatus::Code(code) if LOST.contains(&(code - 128)) => Ok(false),
         _ => all_right(output, mib, times).map(|_| true),
     }
 }
 
 /// As before: the session is up, and pages go to the server.
-fn recovered(swap: &Arrangement<'_>) -> Result<()> {
+pub(crate) fn recovered(swap: &Arrangement<'_>) -> Result<()> {
     wait_for_state(swap.client, "up", scaled(BACK)?)?;
     let before = swap.moved()?;
     let limit = Limit::new(swap.client, 8)?;

@@ -100,6 +100,9 @@ impl Device for AgentPort {
     }
 }
 
+/// What QEMU calls the link.
+pub const LINK: &str = "link";
+
 /// One end of the link between two nodes: datagrams over unix sockets, which
 /// need no root, no order of start, and drop what nobody receives.
 #[derive(Clone, Debug)]
@@ -116,13 +119,13 @@ pub struct Link {
 
 impl Device for Link {
     fn qemu_args(&self) -> Vec<OsString> {
-        let mut netdev = OsString::from("dgram,id=link,local.type=unix,local.path=");
+        let mut netdev = OsString::from(format!("dgram,id={LINK},local.type=unix,local.path="));
         netdev.push(escape(self.local.as_os_str()));
         netdev.push(",remote.type=unix,remote.path=");
         netdev.push(escape(self.remote.as_os_str()));
         // Without a boot ROM: the firmware would initialise it.
         let device = format!(
-            "virtio-net-pci,netdev=link,mac=52:54:00:52:53:{:02x},host_mtu={},romfile=",
+            "virtio-net-pci,netdev={LINK},mac=52:54:00:52:53:{:02x},host_mtu={},romfile=",
             self.station, self.mtu
         );
         vec!["-netdev".into(), netdev, "-device".into(), device.into()]

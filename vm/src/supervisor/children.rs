@@ -59,6 +59,18 @@ impl Children {
         (running.node, format!("{} ended ({how})", running.what))
     }
 
+    /// Kills all that `node` consists of; their ends are events.
+    pub(super) fn kill(&mut self, node: usize) {
+        let of = self
+            .running
+            .iter_mut()
+            .filter(|running| running.node == node);
+        for child in of.filter_map(|running| running.child.as_mut()) {
+            // One that has ended by itself needs no killing.
+            let _ = child.kill();
+        }
+    }
+
     /// Kills and reaps all that run.
     pub(super) fn end(&mut self) {
         let mut left: Vec<Child> = self

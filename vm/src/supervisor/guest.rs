@@ -4,19 +4,23 @@ use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
 use rapidswap_protocol::Agent;
+use serde_json::json;
 
 use super::children::{self, Children};
 use super::hardware::{Descriptors, Handed, machine, swap_disk};
+use super::port::Port;
 use super::{Event, NodePlan, Plan};
 use crate::console;
+use crate::device::LINK;
 use crate::error::{Error, IoContext, Result};
 use crate::machine::{QEMU, printable};
-use crate::qmp::{self, Qmp};
+use crate::qmp::{self, Qmp, Reboot};
 use crate::request::Reply;
 use crate::status::{NodeState, NodeStatus};
 use crate::{sys, virtiofs};
@@ -27,11 +31,12 @@ pub(crate) struct Guest {
     plan: NodePlan,
     dir: PathBuf,
     pid: u32,
-    port: UnixStream,
+    port: Port,
     qmp: OnceLock<Qmp>,
     /// Kept until the control thread takes it.
     monitor: Mutex<Option<(UnixStream, Sender<Event>, usize)>>,
-    agent: OnceLock<Agent>,
+    agent: Mutex<Option<Agent>>,
+    link_up: AtomicBool,
     state: Mutex<NodeState>,
     changed: Condvar,
 }
@@ -86,10 +91,11 @@ impl Guest {
             plan: node.clone(),
             dir,
             pid,
-            port: port.0,
+            port: Port::new(port.0),
+            link_up: AtomicBool::new(true),
             qmp: OnceLock::new(),
             monitor: Mutex::new(Some((monitor.0, events.clone(), index))),
-            agent: OnceLock::new(),
+            agent: Mutex::new(None),
             state: Mutex::new(NodeState::Booting),
             changed: Condvar::new(),
         })
@@ -109,13 +115,14 @@ impl Guest {
             })?;
             let _ = self.qmp.set(qmp);
         }
-        let port = || {
-            self.port
-                .try_clone()
-                .what(|| "cannot share the agent's port".into())
-        };
-        let agent = Agent::attach(port()?, port()?, deadline)?;
-        let _ = self.agent.set(agent);
+        self.greet(deadline)
+    }
+
+    /// Waits for the agent.
+    fn greet(&self, deadline: Duration) -> Result<()> {
+        let (reader, writer) = self.port.connect()?;
+        let agent = Agent::attach(reader, writer, deadline)?;
+        *self.agent.lock().unwrap_or_else(|e| e.into_inner()) = Some(agent);
         self.become_state(|state| matches!(state, NodeState::Booting).then_some(NodeState::Up));
         Ok(())
     }
@@ -126,11 +133,12 @@ impl Guest {
     }
 
     /// The agent, while there is one.
-    pub(crate) fn agent(&self) -> Result<&Agent> {
-        match (self.state(), self.agent.get()) {
+    pub(crate) fn agent(&self) -> Result<Agent> {
+        let agent = self.agent.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        match (self.state(), agent) {
             (NodeState::Gone(reason), _) => Err(self.gone(reason)),
-            (_, Some(agent)) => Ok(agent),
-            (_, None) => Err(self.gone("it has not booted yet".into())),
+            (NodeState::Up | NodeState::Paused, Some(agent)) => Ok(agent),
+            _ => Err(self.gone("it has not booted yet".into())),
         }
     }
 
@@ -165,10 +173,11 @@ impl Guest {
         let waited = self
             .changed
             .wait_timeout_while(state, Duration::from_secs(2), |state| {
-                !matches!(state, NodeState::Gone(_))
+                !matches!(state, NodeState::Gone(_) | NodeState::Booting)
             });
         match &*waited.unwrap_or_else(|e| e.into_inner()).0 {
             NodeState::Gone(reason) => reason.clone(),
+            NodeState::Booting => "it was reset".to_owned(),
             _ => "its agent's connection broke".to_owned(),
         }
     }
@@ -180,8 +189,7 @@ impl Guest {
             NodeState::Gone(_) => None,
             _ => Some(NodeState::Gone(reason)),
         });
-        // Fails only if it is closed already.
-        let _ = self.port.shutdown(std::net::Shutdown::Both);
+        self.port.cut();
     }
 
     /// Takes notice of what its QEMU says.
@@ -222,6 +230,44 @@ impl Guest {
         Ok(())
     }
 
+    /// Pulls its cable out, or plugs it in.
+    pub(super) fn set_link(&self, up: bool) -> Result<()> {
+        let arguments = json!({ "name": LINK, "up": up });
+        self.qmp()?.execute("set_link", arguments)?;
+        self.link_up.store(up, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Resets the machine and waits for its agent. A panicked one is good for
+    /// this, one without a QEMU is not.
+    pub(super) fn reset(&self, deadline: Duration) -> Result<()> {
+        let qmp = self.qmp()?;
+        let ready = qmp.reboot(Reboot::Resets);
+        ready.map_err(|error| match self.state() {
+            NodeState::Gone(reason) => self.gone(reason),
+            _ => error,
+        })?;
+        self.port.cut();
+        self.become_state(|_| Some(NodeState::Booting));
+        let booted = qmp.reset().and_then(|()| self.greet(deadline));
+        // Whether it came or not, the next reboot of its own is its end.
+        let back = qmp.reboot(Reboot::Ends);
+        booted.and(back).map_err(|error| {
+            let reason = format!("it did not come back from a reset: {error}");
+            self.lost(reason.clone());
+            self.gone(reason)
+        })?;
+        self.become_state(|state| matches!(state, NodeState::Booting).then_some(NodeState::Up));
+        Ok(())
+    }
+
+    /// Waits until it is gone.
+    pub(super) fn wait_gone(&self) {
+        let state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        let gone = |state: &mut NodeState| !matches!(state, NodeState::Gone(_));
+        drop(self.changed.wait_while(state, gone));
+    }
+
     fn paused(&self) {
         self.become_state(|state| matches!(state, NodeState::Up).then_some(NodeState::Paused));
     }
@@ -260,6 +306,7 @@ impl Guest {
         NodeStatus {
             name: self.name.clone(),
             state: self.state(),
+            link_up: self.link_up.load(Ordering::Relaxed),
             address: self.plan.address.clone(),
             memory_mib: self.plan.memory_mib,
             pid: self.pid,

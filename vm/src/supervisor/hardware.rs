@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use super::Plan;
+use super::{Plan, relay};
 use crate::console;
 use crate::device::{
     AgentPort, Board, Console, Control, Device, Entropy, Identity, Link, PanicWatch, Payload,
@@ -50,9 +50,9 @@ pub(super) fn machine(plan: &Plan, index: usize, run: &Path, fds: &Descriptors) 
         devices.push(Box::new(SwapDisk { fd }));
     }
     devices.push(Box::new(Link {
-        local: run.join(format!("{}.link", node.name)),
-        remote: run.join(format!("{}.link", peer.name)),
-        station: index as u8 + 1,
+        local: relay::socket(run, &node.name),
+        remote: relay::socket(run, &peer.name),
+        station: relay::station(index),
         mtu: plan.profile.link.mtu,
     }));
     devices.push(Box::new(Payload { fd: fds.share }));

@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) scratch: PathBuf,
     pub(crate) cpus: u32,
     pub(crate) disk_mib: u64,
+    /// Memory that the server offers.
+    pub(crate) server_mib: u64,
     pub(crate) boot_deadline_s: u64,
     pub(crate) build_s: f64,
     pub(crate) profile: Profile,

@@ -13,7 +13,7 @@ use nix::libc::SIGKILL;
 use rapidswap_protocol::{Agent, Error as AgentError, Exec, Handle, WindowSize};
 
 use super::guest::Guest;
-use super::{Event, Shared};
+use super::{Event, Shared, faults};
 use crate::console;
 use crate::error::Error;
 use crate::request::{self, Control, Reply, Request};
@@ -50,19 +50,11 @@ fn answer(
     shared: &Shared,
     events: &Sender<Event>,
 ) -> Option<Reply> {
-    let on = |name: &str, act: &mut dyn FnMut(&Guest) -> Result<Option<Reply>, Error>| {
-        let Some(guest) = shared.guest(name) else {
-            let known: Vec<_> = shared
-                .guests
-                .iter()
-                .map(|guest| guest.name.as_str())
-                .collect();
-            return Some(Reply::UnknownNode {
-                node: name.to_owned(),
-                known: known.join(", "),
-            });
-        };
-        act(guest).unwrap_or_else(|error| Some(failure(guest, error)))
+    let on = |name: &str, act: &mut dyn FnMut(&Guest) -> Result<Option<Reply>, Error>| match shared
+        .known(name)
+    {
+        Ok(guest) => act(guest).unwrap_or_else(|error| Some(failure(shared, name, error))),
+        Err(error) => Some(failure(shared, name, error)),
     };
     let mut fds = fds.into_iter();
     match request {
@@ -72,13 +64,9 @@ fn answer(
             let _ = events.send(Event::Down(client.into()));
             None
         }
-        Request::Pause { node } => on(&node, &mut |guest| {
-            guest.pause()?;
-            Ok(Some(Reply::Done))
-        }),
-        Request::Resume { node } => on(&node, &mut |guest| {
-            guest.resume()?;
-            Ok(Some(Reply::Done))
+        Request::Fault(fault) => Some(match faults::inject(fault, shared, events) {
+            Ok(()) => Reply::Done,
+            Err(error) => failure(shared, "", error),
         }),
         Request::Qmp {
             node,
@@ -105,7 +93,7 @@ fn answer(
                     stdout,
                     stderr,
                 };
-                command_to_its_end(guest.agent()?, exec.clone(), pipes, stream)
+                command_to_its_end(&guest.agent()?, exec.clone(), pipes, stream)
             })
         }
         Request::Push { node, path, mode } => {
@@ -136,6 +124,7 @@ fn status(shared: &Shared) -> Status {
         .lock()
         .unwrap_or_else(|e| e.into_inner())
         .clone();
+    status.link_faults = shared.links.faults();
     status.nodes = shared.guests.iter().map(|guest| guest.status()).collect();
     let consoles = status.nodes.iter().map(|node| &node.console);
     status.splats = consoles
@@ -145,10 +134,16 @@ fn status(shared: &Shared) -> Status {
     status
 }
 
-fn failure(guest: &Guest, error: Error) -> Reply {
+/// What a client is told of an error that has to do with `node`.
+fn failure(shared: &Shared, node: &str, error: Error) -> Reply {
+    let gone = |node: &str, reason: &dyn Fn(&Guest) -> String| match shared.known(node) {
+        Ok(guest) => guest.gone_reply(&reason(guest)),
+        Err(error) => Reply::Failed(error.to_string()),
+    };
     match error {
-        Error::NodeGone { reason, .. } => guest.gone_reply(&reason),
-        Error::Agent(AgentError::Gone) => guest.gone_reply(&guest.why_gone()),
+        Error::NodeGone { node, reason } => gone(&node, &|_| reason.clone()),
+        Error::UnknownNode { node, known } => Reply::UnknownNode { node, known },
+        Error::Agent(AgentError::Gone) => gone(node, &Guest::why_gone),
         Error::Agent(AgentError::Remote { errno, message }) => Reply::Remote { errno, message },
         Error::Agent(AgentError::Local { action, source }) => {
             Reply::Failed(format!("cannot {action}: {source}"))

@@ -105,6 +105,10 @@ fn run(args: Args) -> anyhow::Result<u8> {
             remote,
             local,
         } => pull(&Cluster::attach(&name)?.node(&node)?, &remote, &local),
+        Command::Fault(fault) => {
+            Cluster::attach(&name)?.fault(&fault.into())?;
+            Ok(0)
+        }
         Command::Completions { shell } => {
             let mut command = Args::command();
             clap_complete::generate(shell, &mut command, "rapidswap", &mut io::stdout());

@@ -1,0 +1,97 @@
+//! Makes things go wrong, and right again.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::mpsc::Sender;
+
+use super::relay::Relay;
+use super::{Event, Shared};
+use crate::error::{Error, Result};
+use crate::fault::{Fault, LinkFaults};
+use crate::status::NodeState;
+
+/// The links between the nodes, and what is in their way.
+pub(super) struct Links {
+    run: PathBuf,
+    nodes: Vec<String>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    faults: LinkFaults,
+    /// There is one exactly while there are faults.
+    relay: Option<Relay>,
+}
+
+impl Links {
+    /// Direct links between `nodes`, in the order of their stations.
+    pub(super) fn new(run: PathBuf, nodes: Vec<String>) -> Links {
+        Links {
+            run,
+            nodes,
+            inner: Mutex::default(),
+        }
+    }
+
+    /// What is wrong with them just now.
+    pub(super) fn faults(&self) -> LinkFaults {
+        let inner = self.inner.lock().unwrap_or_else(|e| e.into_inner());
+        inner.faults.clone()
+    }
+
+    /// Changes what is wrong with them.
+    fn change(&self, change: impl FnOnce(&mut LinkFaults)) -> Result<()> {
+        let mut inner = self.inner.lock().unwrap_or_else(|e| e.into_inner());
+        let mut faults = inner.faults.clone();
+        change(&mut faults);
+        match (&inner.relay, faults.is_none()) {
+            (_, true) => inner.relay = None,
+            (Some(relay), false) => relay.set(faults.clone()),
+            (None, false) => {
+                inner.relay = Some(Relay::insert(&self.run, &self.nodes, faults.clone())?);
+            }
+        }
+        inner.faults = faults;
+        Ok(())
+    }
+}
+
+/// Carries one fault out; it has happened when this returns.
+pub(super) fn inject(fault: Fault, shared: &Shared, events: &Sender<Event>) -> Result<()> {
+    let links = &shared.links;
+    match fault {
+        Fault::Link { node, up } => shared.known(&node)?.set_link(up),
+        Fault::Loss(loss) => links.change(|faults| faults.loss = loss),
+        Fault::Delay(delay) => links.change(|faults| faults.delay = delay),
+        Fault::Partition(a, b) => {
+            shared.known(&a)?;
+            shared.known(&b)?;
+            if a == b {
+                let text = format!("a partition is between two nodes, not `{a}` and itself");
+                return Err(Error::BadOption(text));
+            }
+            links.change(|faults| faults.part(&a, &b))
+        }
+        Fault::Clear => {
+            links.change(|faults| *faults = LinkFaults::default())?;
+            let left = shared.guests.iter();
+            for guest in left.filter(|guest| !matches!(guest.state(), NodeState::Gone(_))) {
+                guest.set_link(true)?;
+                guest.resume()?;
+            }
+            Ok(())
+        }
+        Fault::Pause(node) => shared.known(&node)?.pause(),
+        Fault::Resume(node) => shared.known(&node)?.resume(),
+        Fault::Kill(node) => {
+            let guest = shared.known(&node)?;
+            let index = shared.guests.iter().position(|other| other.name == node);
+            // Only the main thread knows for certain whose a process id is.
+            let _ = events.send(Event::Kill(index.unwrap_or_default()));
+            guest.wait_gone();
+            Ok(())
+        }
+        Fault::Reset(node) => shared.known(&node)?.reset(shared.boot_deadline),
+    }
+}
