@@ -50,6 +50,16 @@ exec *ARGS: _cli
 shell *ARGS: _cli
     @exec "{{ cli }}" shell "$@"
 
+# Copy a file into, out of or between nodes: FROM TO, one of them NODE:PATH
+[no-exit-message]
+cp *ARGS: _cli
+    @exec "{{ cli }}" cp "$@"
+
+# What a node's kernel says on its console: [-f] NODE
+[no-exit-message]
+logs *ARGS: _cli
+    @exec "{{ cli }}" logs "$@"
+
 # Make something go wrong from outside: link|loss|delay|partition|clear|pause|resume|kill|reset …
 [no-exit-message]
 fault *ARGS: _cli

@@ -38,6 +38,7 @@ mod process;
 mod profile;
 mod programs;
 mod qmp;
+mod report;
 mod request;
 mod rundir;
 mod size;
@@ -61,6 +62,7 @@ pub use options::{AccelChoice, DEFAULT_NAME, KernelVariant, UpOptions};
 pub use process::{Process, ProcessHandle};
 pub use profile::{Address, Profile, ProfileLink, ProfileNode, ProfileNodes};
 pub use rapidswap_protocol::{Exec, ExitStatus, Output, WindowSize};
+pub use report::Report;
 pub use size::Size;
 pub use status::{NodeState, NodeStatus, Status};
 

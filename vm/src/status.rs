@@ -82,13 +82,23 @@ pub enum NodeState {
     Gone(String),
 }
 
+impl NodeState {
+    /// It in one word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            NodeState::Booting => "booting",
+            NodeState::Up => "up",
+            NodeState::Paused => "paused",
+            NodeState::Gone(_) => "gone",
+        }
+    }
+}
+
 impl fmt::Display for NodeState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NodeState::Booting => f.write_str("booting"),
-            NodeState::Up => f.write_str("up"),
-            NodeState::Paused => f.write_str("paused"),
             NodeState::Gone(reason) => write!(f, "gone: {reason}"),
+            other => f.write_str(other.word()),
         }
     }
 }
@@ -104,20 +114,31 @@ impl fmt::Display for Status {
             "up in    {:.1} s (prepared in {:.1} s)",
             self.up_s, self.build_s
         )?;
+        writeln!(f, "links    {}", self.link_faults)?;
+        writeln!(f, "splats   {}", self.splats)?;
+        write!(
+            f,
+            "\n{:<8} {:<8} {:<5} {:<12} {:>6} {:>8}  CONSOLE",
+            "NODE", "STATE", "LINK", "ADDRESS", "MIB", "PID"
+        )?;
         for node in &self.nodes {
-            writeln!(
+            write!(
                 f,
-                "{:<8} {} at {}{}, {} MiB, pid {}, console {}",
+                "\n{:<8} {:<8} {:<5} {:<12} {:>6} {:>8}  {}",
                 node.name,
-                node.state,
+                node.state.word(),
+                if node.link_up { "up" } else { "down" },
                 node.address,
-                if node.link_up { "" } else { " (link down)" },
                 node.memory_mib,
                 node.pid,
                 node.console.display()
             )?;
         }
-        writeln!(f, "links    {}", self.link_faults)?;
-        write!(f, "splats   {}", self.splats)
+        for node in &self.nodes {
+            if let NodeState::Gone(reason) = &node.state {
+                write!(f, "\n{} is gone: {reason}", node.name)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -132,6 +132,17 @@ pub fn stop_server(server: &Node) -> Result<()> {
         .map(drop)
 }
 
+/// What the memory server says of itself, as one JSON object.
+pub fn server_stats(server: &Node) -> Result<serde_json::Value> {
+    let what = "asking remoteswap-server";
+    let said = server.run(what, [SERVER_PROGRAM, "ctl", SERVER_CONTROL, "stats"])?;
+    serde_json::from_str(&said).map_err(|_| Error::Step {
+        what: what.into(),
+        node: server.name().into(),
+        detail: format!("it said `{}`", said.trim()),
+    })
+}
+
 /// Makes the swap area and selects it for the remote backend.
 pub fn prepare_area(client: &Node) -> Result<()> {
     // Soft-RoCE takes its packets' memory without waiting for reclaim, so

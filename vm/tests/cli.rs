@@ -51,14 +51,15 @@ fn help_is_as_written_down() {
 
 #[test]
 fn without_a_cluster_every_command_says_how_to_start_one() {
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 8] = [
         &["down"],
         &["status"],
         &["status", "--json"],
         &["exec", "client", "--", "true"],
         &["run", "--limit", "64M", "--", "true"],
-        &["push", "client", "/etc/hostname", "/tmp/x"],
-        &["pull", "client", "/etc/hostname", "/tmp"],
+        &["cp", "/etc/hostname", "client:/tmp/x"],
+        &["logs", "client"],
+        &["fault", "pause", "client"],
     ];
     for args in commands {
         let expected =
@@ -151,7 +152,7 @@ fn completions_name_every_command() {
     let runtime = tempfile::tempdir().expect("temporary directory");
     let script = text(&rapidswap(runtime.path(), &["completions", "bash"]).stdout);
     for command in [
-        "up", "down", "status", "exec", "shell", "run", "push", "pull",
+        "up", "down", "status", "exec", "shell", "run", "cp", "logs", "fault",
     ] {
         assert!(
             script.contains(&format!("rapidswap,{command})")),

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bad_peers;
+mod commands;
 mod counters;
 mod exec;
 mod faults;

@@ -27,6 +27,7 @@ signal if one killed it); else 0 for success and
    96  `--accel kvm`, and no guest boots under KVM
    97  a node did not boot
    98  a node is gone: its kernel panicked, or its QEMU ended
+  124  the command ran for longer than `exec --timeout` allows
   126  the command is there and cannot be executed
   127  there is no such command
   130  interrupted";
@@ -51,6 +52,9 @@ pub enum Command {
         /// Run it on a terminal.
         #[arg(long, short = 't')]
         tty: bool,
+        /// End it after this long, such as 30s: by SIGTERM, and 5 s later by SIGKILL.
+        #[arg(long, value_name = "TIME")]
+        timeout: Option<humantime::Duration>,
         /// The command and its arguments, passed as typed.
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<OsString>,
@@ -72,23 +76,20 @@ pub enum Command {
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<OsString>,
     },
-    /// Copy a file into a node.
-    Push {
-        /// `client` or `server`.
-        node: String,
-        /// The file here.
-        local: PathBuf,
-        /// Its path there.
-        remote: PathBuf,
+    /// Copy a file into, out of or between nodes.
+    Cp {
+        /// The file: NODE:PATH, or a path here.
+        from: OsString,
+        /// Where to: NODE:PATH, or a path here; a directory keeps the name.
+        to: OsString,
     },
-    /// Copy a file out of a node.
-    Pull {
+    /// Print what a node's kernel said on its console.
+    Logs {
+        /// Go on with what it says from now on, until the cluster ends.
+        #[arg(long, short = 'f')]
+        follow: bool,
         /// `client` or `server`.
         node: String,
-        /// The file there.
-        remote: PathBuf,
-        /// Its path here, or a directory.
-        local: PathBuf,
     },
     /// Make something go wrong, from outside: in the links or in a node.
     #[command(subcommand)]

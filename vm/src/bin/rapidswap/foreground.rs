@@ -3,7 +3,10 @@
 use std::io::{self, Read, Write};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use rapidswap_vm::{Error, Exec, ExitStatus, Node, ProcessHandle, abandon};
@@ -18,6 +21,12 @@ const FORWARDED: [Signal; 4] = [
     Signal::SIGQUIT,
 ];
 
+/// The exit status of `timeout`.
+const TIMED_OUT: u8 = 124;
+
+/// How long a command may take to end when it is told to.
+const GRACE: Duration = Duration::from_secs(5);
+
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// How a command in the foreground ended.
@@ -27,6 +36,8 @@ pub enum Ended {
     Status(ExitStatus),
     /// Whoever read its output went away, as with `| head`.
     Unread,
+    /// It took too long.
+    TimedOut,
 }
 
 impl Ended {
@@ -35,6 +46,7 @@ impl Ended {
         match self {
             Ended::Status(status) => u8::try_from(status.shell_code()).unwrap_or(u8::MAX),
             Ended::Unread => 128 + Signal::SIGPIPE as u8,
+            Ended::TimedOut => TIMED_OUT,
         }
     }
 }
@@ -43,8 +55,8 @@ impl Ended {
 pub struct Foreground;
 
 impl Foreground {
-    /// Runs a command to its end.
-    pub fn run(node: &Node, exec: Exec) -> Result<Ended, Error> {
+    /// Runs a command to its end, or to the end of its time.
+    pub fn run(node: &Node, exec: Exec, limit: Option<Duration>) -> Result<Ended, Error> {
         let tty = exec.tty.is_some();
         let mut signals = SigSet::from_iter(FORWARDED);
         if tty {
@@ -52,7 +64,12 @@ impl Foreground {
         }
         // Before any thread starts, so that only the one that waits gets them.
         let blocked = signals.thread_block();
+        let timer = limit.map(Timer::start);
         let mut process = node.spawn(exec)?;
+        if let Some(timer) = &timer {
+            // Set once, here.
+            let _ = timer.handle.set(process.handle());
+        }
         let _raw = if tty { Raw::enter() } else { None };
         if blocked.is_ok() {
             let handle = process.handle();
@@ -71,7 +88,53 @@ impl Foreground {
             return Ok(Ended::Unread);
         }
         let _ = errors.join();
-        process.wait().map(Ended::Status)
+        let status = process.wait()?;
+        match timer.is_some_and(Timer::expired) {
+            true => Ok(Ended::TimedOut),
+            false => Ok(Ended::Status(status)),
+        }
+    }
+}
+
+/// Ends a command that takes too long.
+struct Timer {
+    /// The command, once it runs.
+    handle: Arc<OnceLock<ProcessHandle>>,
+    done: Sender<()>,
+    thread: JoinHandle<bool>,
+}
+
+impl Timer {
+    fn start(limit: Duration) -> Timer {
+        let handle = Arc::new(OnceLock::<ProcessHandle>::new());
+        let (command, (done, waits)) = (Arc::clone(&handle), channel());
+        let thread = thread::spawn(move || {
+            let passes = |time| waits.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+            if !passes(limit) {
+                return false;
+            }
+            for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+                let Some(handle) = command.get() else { break };
+                handle.signal(signal as i32);
+                if !passes(GRACE) {
+                    return true;
+                }
+            }
+            // Its node neither starts nor ends it, and ends it with this
+            // process as soon as it can.
+            process::exit(TIMED_OUT.into());
+        });
+        Timer {
+            handle,
+            done,
+            thread,
+        }
+    }
+
+    /// Whether the time had passed when the command ended.
+    fn expired(self) -> bool {
+        drop(self.done);
+        self.thread.join().unwrap_or(false)
     }
 }
 

@@ -3,16 +3,15 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod copy;
 mod foreground;
+mod logs;
 mod output;
 mod terminal;
 
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
@@ -56,18 +55,25 @@ fn run(args: Args) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::Status { json } => {
-            let status = Cluster::attach(&name)?.status()?;
-            output::status(&status, json)?;
-            let all_up = status
+            let report = Cluster::attach(&name)?.report()?;
+            output::report(&report, json)?;
+            let all_up = report
+                .status
                 .nodes
                 .iter()
                 .all(|node| !matches!(node.state, NodeState::Gone(_)));
             Ok(if all_up { 0 } else { output::NODE_GONE })
         }
-        Command::Exec { node, tty, command } => {
+        Command::Exec {
+            node,
+            tty,
+            timeout,
+            command,
+        } => {
             let node = Cluster::attach(&name)?.node(&node)?;
             let size = tty.then(terminal::size);
-            finish(Foreground::run(&node, exec(command, size)))
+            let limit = timeout.map(Into::into);
+            finish(Foreground::run(&node, exec(command, size), limit))
         }
         Command::Shell { node } => {
             let node = Cluster::attach(&name)?.node(&node)?;
@@ -75,7 +81,8 @@ fn run(args: Args) -> anyhow::Result<u8> {
                 anyhow::bail!("shell needs a terminal: use `exec` in scripts");
             }
             let shell = ["/bin/bash", "-l"].map(Into::into).to_vec();
-            finish(Foreground::run(&node, exec(shell, Some(terminal::size()))))
+            let shell = exec(shell, Some(terminal::size()));
+            finish(Foreground::run(&node, shell, None))
         }
         Command::Run {
             limit,
@@ -87,7 +94,7 @@ fn run(args: Args) -> anyhow::Result<u8> {
             let cpus = cpus.unwrap_or_else(|| format!("0-{}", all - 1));
             let group = MemoryGroup::create(&cluster.node("client")?, limit)?;
             let argv = group.command(&cpus, command);
-            let status = Foreground::run(&cluster.node("client")?, exec(argv, None));
+            let status = Foreground::run(&cluster.node("client")?, exec(argv, None), None);
             // The command's own end is what the caller asked about; a group
             // that stays is worth a word all the same.
             if let Err(error) = group.remove() {
@@ -95,16 +102,15 @@ fn run(args: Args) -> anyhow::Result<u8> {
             }
             finish(status)
         }
-        Command::Push {
-            node,
-            local,
-            remote,
-        } => push(&Cluster::attach(&name)?.node(&node)?, &local, &remote),
-        Command::Pull {
-            node,
-            remote,
-            local,
-        } => pull(&Cluster::attach(&name)?.node(&node)?, &remote, &local),
+        Command::Cp { from, to } => {
+            copy::copy(&Cluster::attach(&name)?, from.into(), to.into())?;
+            Ok(0)
+        }
+        Command::Logs { follow, node } => {
+            let node = Cluster::attach(&name)?.node(&node)?;
+            logs::print(&node.console_path(), follow)?;
+            Ok(0)
+        }
         Command::Fault(fault) => {
             Cluster::attach(&name)?.fault(&fault.into())?;
             Ok(0)
@@ -142,41 +148,6 @@ fn finish(status: Result<foreground::Ended, Error>) -> anyhow::Result<u8> {
         Ok(ended) => Ok(ended.shell_code()),
         Err(error) => Err(error.into()),
     }
-}
-
-fn push(node: &rapidswap_vm::Node, local: &Path, remote: &Path) -> anyhow::Result<u8> {
-    use std::os::unix::fs::PermissionsExt;
-    let mut file = File::open(local).with_context(|| format!("cannot open {}", local.display()))?;
-    let meta = file
-        .metadata()
-        .with_context(|| format!("cannot read {}", local.display()))?;
-    anyhow::ensure!(meta.is_file(), "{} is not a file", local.display());
-    node.push(remote, meta.permissions().mode() & 0o777, &mut file)?;
-    Ok(0)
-}
-
-/// The file appears under its name when it is complete.
-fn pull(node: &rapidswap_vm::Node, remote: &Path, local: &Path) -> anyhow::Result<u8> {
-    let target = if local.is_dir() {
-        local.join(
-            remote
-                .file_name()
-                .context("the remote path has no file name")?,
-        )
-    } else {
-        local.to_owned()
-    };
-    let dir = match target.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let problem = || format!("cannot write {}", target.display());
-    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(problem)?;
-    node.pull(remote, &mut file)?;
-    file.persist(&target)
-        .map_err(|error| error.error)
-        .with_context(problem)?;
-    Ok(0)
 }
 
 impl args::Up {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::error::ErrorKind;
-use rapidswap_vm::{Error, Status};
+use rapidswap_vm::{Error, Report};
 
 /// The command line makes no sense.
 const WRONG_USAGE: u8 = 2;
@@ -64,14 +64,14 @@ fn missing_command(error: &rapidswap_protocol::Error) -> u8 {
     }
 }
 
-/// Prints a status.
-pub fn status(status: &Status, json: bool) -> anyhow::Result<()> {
+/// Prints how a cluster is.
+pub fn report(report: &Report, json: bool) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     if json {
-        serde_json::to_writer(&mut out, status)?;
+        serde_json::to_writer(&mut out, report)?;
         writeln!(out)?;
     } else {
-        writeln!(out, "{status}")?;
+        writeln!(out, "{report}")?;
     }
     Ok(())
 }
