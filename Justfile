@@ -70,6 +70,11 @@ fault *ARGS: _cli
 run *ARGS: _cli
     @exec "{{ cli }}" run "$@"
 
+# What this host lacks, and the command that mends it: [--json]
+[no-exit-message]
+doctor *ARGS: _cli
+    @exec "{{ cli }}" doctor "$@"
+
 # Measure faults and page-outs against the link: [--json]
 [no-exit-message]
 bench *ARGS: build

@@ -190,21 +190,37 @@ impl Host {
         }
     }
 
-    fn advice(&self) -> String {
+    /// What is missing, as what to do about it.
+    fn obstacle(&self) -> Option<String> {
         if !self.newuidmap {
-            "sudo apt-get install uidmap".to_owned()
-        } else if !self.range {
+            return Some("sudo apt-get install uidmap".to_owned());
+        }
+        if !self.range {
             let user = &self.user;
-            format!(
+            return Some(format!(
                 "give the user a range of ids: sudo usermod --add-subuids 200000-265535 --add-subgids 200000-265535 {user}"
-            )
-        } else if self.apparmor {
+            ));
+        }
+        self.apparmor.then(|| {
             "Ubuntu restricts user namespaces; allow them: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0".to_owned()
-        } else {
+        })
+    }
+
+    fn advice(&self) -> String {
+        self.obstacle().unwrap_or_else(|| {
             "user namespaces are not permitted here; allow them (sudo sysctl user.max_user_namespaces=10000, and in a container its seccomp profile), or build the image as root"
                 .to_owned()
-        }
+        })
     }
+}
+
+/// What keeps this user from building an image, as what to do about it.
+/// Nothing keeps root.
+pub fn obstacle() -> Option<String> {
+    if nix::unistd::Uid::current().is_root() {
+        return None;
+    }
+    Host::this().obstacle()
 }
 
 #[cfg(test)]

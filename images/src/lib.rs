@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use rapidswap_progress::Reporter;
 
 use bootstrap::Bootstrap;
+pub use bootstrap::obstacle;
 use cache::Cache;
 pub use error::Error;
 

@@ -6,7 +6,7 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ use crate::probe;
 
 /// A guest that boots under KVM at all does so in a fraction of this.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The file in the cache that remembers.
+const VERDICT: &str = "kvm-verdict.json";
 
 /// QEMU that has `-netdev dgram`.
 const OLDEST_QEMU: (u32, u32) = (7, 2);
@@ -66,7 +69,7 @@ pub(crate) fn probed(
     reporter: &Reporter,
 ) -> Result<Choice> {
     let key = key(kernel, qemu)?;
-    let file = cache.join("kvm-verdict.json");
+    let file = cache.join(VERDICT);
     let verdict = match read(&file).filter(|verdict| verdict.key == key) {
         Some(verdict) => verdict,
         None => {
@@ -93,6 +96,14 @@ pub(crate) fn probed(
     } else {
         refuse(choice, verdict.reason)
     }
+}
+
+/// What the last probe since the host booted came to, with this QEMU.
+pub(crate) fn remembered(cache: &Path, qemu: &str) -> Option<(bool, String)> {
+    let verdict = read(&cache.join(VERDICT))?;
+    let (start, end) = (format!("{} ", host_boot()), format!(" {qemu}"));
+    let still = verdict.key.starts_with(&start) && verdict.key.ends_with(&end);
+    still.then_some((verdict.works, verdict.reason))
 }
 
 /// KVM cannot be had.
@@ -148,16 +159,21 @@ fn key(kernel: &Path, qemu: &str) -> Result<String> {
     let meta = fs::metadata(kernel).what(|| format!("cannot read {}", kernel.display()))?;
     // Which kernel of this checkout it is matters; its contents are named by
     // its path in the cache.
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     Ok(format!(
         "{} {} {} {qemu}",
-        boot.trim(),
+        host_boot(),
         kernel.display(),
         meta.size()
     ))
 }
 
-fn read(file: &PathBuf) -> Option<Verdict> {
+/// Which boot of the host this is.
+fn host_boot() -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    boot.trim().to_owned()
+}
+
+fn read(file: &Path) -> Option<Verdict> {
     serde_json::from_slice(&fs::read(file).ok()?).ok()
 }
 

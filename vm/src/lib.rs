@@ -24,6 +24,7 @@ mod accel;
 mod cluster;
 mod console;
 mod device;
+pub mod doctor;
 mod error;
 mod fault;
 mod lease;

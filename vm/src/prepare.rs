@@ -136,7 +136,7 @@ fn in_tree_modules(kernel: &Kernel) -> Result<Vec<PathBuf>> {
 }
 
 /// `$XDG_CACHE_HOME/rapidswap`.
-fn cache() -> Result<PathBuf> {
+pub(crate) fn cache() -> Result<PathBuf> {
     let set = |name: &str| {
         env::var_os(name)
             .filter(|value| !value.is_empty())

@@ -160,3 +160,24 @@ fn completions_name_every_command() {
         );
     }
 }
+
+#[test]
+fn the_doctor_says_what_is_missing_and_what_mends_it() {
+    let empty = tempfile::tempdir().expect("temporary directory");
+    let output = Command::new(env!("CARGO_BIN_EXE_rapidswap"))
+        .arg("doctor")
+        .env("XDG_RUNTIME_DIR", empty.path())
+        .env("XDG_CACHE_HOME", empty.path().join("x".repeat(90)))
+        .env("PATH", empty.path())
+        .output()
+        .expect("rapidswap runs");
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stdout);
+    let qemu = said.lines().find(|line| line.contains(" qemu "));
+    assert!(
+        qemu.is_some_and(|line| line.starts_with("BAD") && line.contains("apt install")),
+        "{said}"
+    );
+    let left = fs::read_dir(empty.path()).expect("readable").count();
+    assert_eq!(left, 0, "the doctor changed something");
+}

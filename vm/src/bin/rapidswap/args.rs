@@ -94,6 +94,12 @@ pub enum Command {
     /// Make something go wrong, from outside: in the links or in a node.
     #[command(subcommand)]
     Fault(Fault),
+    /// Look at this host: what is missing, and the command that mends it.
+    Doctor {
+        /// As one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print completions for a shell.
     Completions {
         /// The shell.

@@ -15,7 +15,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
-    Cluster, Error, Exec, MemoryGroup, NodeState, UpOptions, WindowSize, supervisor, virtiofs,
+    Cluster, Error, Exec, MemoryGroup, NodeState, UpOptions, WindowSize, doctor, supervisor,
+    virtiofs,
 };
 
 use args::{Args, Command, Internal};
@@ -114,6 +115,12 @@ fn run(args: Args) -> anyhow::Result<u8> {
         Command::Fault(fault) => {
             Cluster::attach(&name)?.fault(&fault.into())?;
             Ok(0)
+        }
+        Command::Doctor { json } => {
+            let findings = doctor::examine()?;
+            output::findings(&findings, json)?;
+            let bad = |finding: &doctor::Finding| finding.verdict == doctor::Verdict::Bad;
+            Ok(u8::from(findings.iter().any(bad)))
         }
         Command::Completions { shell } => {
             let mut command = Args::command();

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use clap::error::ErrorKind;
+use rapidswap_vm::doctor::Finding;
 use rapidswap_vm::{Error, Report};
 
 /// The command line makes no sense.
@@ -72,6 +73,20 @@ pub fn report(report: &Report, json: bool) -> anyhow::Result<()> {
         writeln!(out)?;
     } else {
         writeln!(out, "{report}")?;
+    }
+    Ok(())
+}
+
+/// Prints what was found on the host, a line or more each.
+pub fn findings(findings: &[Finding], json: bool) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, findings)?;
+        writeln!(out)?;
+    } else {
+        for finding in findings {
+            writeln!(out, "{finding}")?;
+        }
     }
     Ok(())
 }
