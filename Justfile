@@ -75,6 +75,11 @@ run *ARGS: _cli
 doctor *ARGS: _cli
     @exec "{{ cli }}" doctor "$@"
 
+# Write pages for man into a directory: DIR
+[no-exit-message]
+man *ARGS: _cli
+    @exec "{{ cli }}" man "$@"
+
 # Measure faults and page-outs against the link: [--json]
 [no-exit-message]
 bench *ARGS: build

@@ -80,6 +80,21 @@ impl Cluster {
         }
     }
 
+    /// All that run, of this user, by name.
+    pub fn running() -> Result<Vec<Cluster>> {
+        let base = rundir::base();
+        let mut clusters = Vec::new();
+        // Without the directory none has run yet.
+        for entry in fs::read_dir(&base).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if check_name(&name).is_ok() && rundir::presence(&base, &name)? == Presence::Live {
+                clusters.push(Cluster::named(&name));
+            }
+        }
+        clusters.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(clusters)
+    }
+
     fn named(name: &str) -> Cluster {
         Cluster {
             name: name.to_owned(),

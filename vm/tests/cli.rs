@@ -148,16 +148,44 @@ fn a_missing_qemu_says_what_to_install() {
 }
 
 #[test]
-fn completions_name_every_command() {
+fn a_shell_completes_commands_and_nodes() {
     let runtime = tempfile::tempdir().expect("temporary directory");
-    let script = text(&rapidswap(runtime.path(), &["completions", "bash"]).stdout);
-    for command in [
-        "up", "down", "status", "exec", "shell", "run", "cp", "logs", "fault",
+    // What bash does when somebody presses the tabulator key.
+    let script = r#"source <("$0" completions bash)
+        COMP_TYPE=9 COMP_WORDS=(rapidswap "$@" "") COMP_CWORD=$(($# + 1))
+        _clap_complete_rapidswap rapidswap "" ""
+        printf '%s\n' "${COMPREPLY[@]}""#;
+    let complete = |words: &[&str]| {
+        let output = Command::new("bash")
+            .env("XDG_RUNTIME_DIR", runtime.path())
+            .args(["-c", script, env!("CARGO_BIN_EXE_rapidswap")])
+            .args(words)
+            .output()
+            .expect("bash runs");
+        text(&output.stdout)
+    };
+    let commands = complete(&[]);
+    for command in ["up", "down", "status", "exec", "cp", "logs", "fault"] {
+        assert!(commands.lines().any(|line| line == command), "{commands}");
+    }
+    let nodes = complete(&["logs"]);
+    assert!(nodes.lines().any(|line| line == "client"), "{nodes}");
+    assert!(!nodes.contains("__supervise"), "{nodes}");
+}
+
+#[test]
+fn there_is_a_page_for_each_command() {
+    let runtime = tempfile::tempdir().expect("temporary directory");
+    let pages = runtime.path().join("man1");
+    let output = rapidswap(runtime.path(), &["man", pages.to_str().expect("text")]);
+    assert!(output.status.success(), "{output:?}");
+    for page in [
+        "rapidswap.1",
+        "rapidswap-exec.1",
+        "rapidswap-fault-partition.1",
     ] {
-        assert!(
-            script.contains(&format!("rapidswap,{command})")),
-            "{command}"
-        );
+        let page = fs::read_to_string(pages.join(page)).expect(page);
+        assert!(page.contains(".TH"), "{page}");
     }
 }
 

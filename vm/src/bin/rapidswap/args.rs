@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::complete;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
+use clap_complete::{ArgValueCompleter, Shell};
 use rapidswap_vm::{AccelChoice, DEFAULT_NAME, KernelVariant, Percent, Size};
 
 /// Swap to another machine's memory: clusters of two VMs joined by soft-RoCE.
@@ -13,6 +14,7 @@ use rapidswap_vm::{AccelChoice, DEFAULT_NAME, KernelVariant, Percent, Size};
 pub struct Args {
     /// The cluster meant; clusters of different names run side by side.
     #[arg(long, global = true, default_value = DEFAULT_NAME)]
+    #[arg(add = ArgValueCompleter::new(complete::clusters))]
     pub name: String,
     /// What to do.
     #[command(subcommand)]
@@ -48,6 +50,7 @@ pub enum Command {
     /// Run a command in a node, with this one's standard streams.
     Exec {
         /// `client` or `server`.
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
         /// Run it on a terminal.
         #[arg(long, short = 't')]
@@ -62,6 +65,7 @@ pub enum Command {
     /// Open a shell in a node.
     Shell {
         /// `client` or `server`.
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
     /// Run a command in the client under a memory limit.
@@ -89,6 +93,7 @@ pub enum Command {
         #[arg(long, short = 'f')]
         follow: bool,
         /// `client` or `server`.
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
     /// Make something go wrong, from outside: in the links or in a node.
@@ -105,6 +110,11 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
+    /// Write pages for man into a directory.
+    Man {
+        /// The directory, made if need be.
+        dir: PathBuf,
+    },
     /// The parts of a cluster.
     #[command(flatten)]
     Internal(Internal),
@@ -116,6 +126,7 @@ pub enum Fault {
     /// Pull a node's cable out, or plug it in again.
     Link {
         /// `client` or `server`.
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
         /// Which of the two.
         state: LinkState,
@@ -133,8 +144,10 @@ pub enum Fault {
     /// Let no packet pass between two nodes.
     Partition {
         /// One of them.
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
         a: String,
         /// The other.
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
         b: String,
     },
     /// End all faults of the links, and let paused nodes go on.
@@ -142,21 +155,25 @@ pub enum Fault {
     /// Stop a node's processors.
     Pause {
         /// `client` or `server`.
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
     /// Let a paused node's processors go on.
     Resume {
         /// `client` or `server`.
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
     /// End a node's machine at once, for good.
     Kill {
         /// `client` or `server`.
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
     /// Reset a node's machine, and wait until it is back with its link.
     Reset {
         /// `client` or `server`.
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod complete;
 mod copy;
 mod foreground;
 mod logs;
@@ -12,7 +13,7 @@ mod terminal;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
     Cluster, Error, Exec, MemoryGroup, NodeState, UpOptions, WindowSize, doctor, supervisor,
@@ -23,6 +24,7 @@ use args::{Args, Command, Internal};
 use foreground::Foreground;
 
 fn main() -> ExitCode {
+    complete::answer_shell();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return ExitCode::from(output::usage(&error)),
@@ -123,8 +125,11 @@ fn run(args: Args) -> anyhow::Result<u8> {
             Ok(u8::from(findings.iter().any(bad)))
         }
         Command::Completions { shell } => {
-            let mut command = Args::command();
-            clap_complete::generate(shell, &mut command, "rapidswap", &mut io::stdout());
+            complete::print_registration(shell)?;
+            Ok(0)
+        }
+        Command::Man { dir } => {
+            complete::write_man_pages(&dir)?;
             Ok(0)
         }
         Command::Internal(internal) => {
