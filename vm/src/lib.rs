@@ -30,7 +30,9 @@ mod limit;
 mod link;
 mod machine;
 mod node;
+mod occasion;
 mod options;
+mod outcome;
 mod prepare;
 mod probe;
 mod process;
@@ -40,6 +42,7 @@ mod qmp;
 mod request;
 mod rundir;
 mod size;
+mod splat;
 mod status;
 pub mod supervisor;
 pub mod swap;
@@ -49,18 +52,21 @@ pub mod virtiofs;
 use std::os::fd::BorrowedFd;
 
 pub use cluster::Cluster;
-pub use console::{Splat, SplatKind, classify};
+pub use console::ConsoleScan;
 pub use device::Accel;
 pub use error::{Error, Result};
 pub use lease::abandon;
 pub use limit::MemoryGroup;
 pub use node::Node;
+pub use occasion::{Occasion, TestRun};
 pub use options::{AccelChoice, DEFAULT_NAME, KernelVariant, UpOptions};
+pub use outcome::{NO_KVM, Outcome};
 pub use process::{Process, ProcessHandle};
 pub use profile::{Address, Profile, ProfileLink, ProfileNode, ProfileNodes};
 pub use rapidswap_protocol::{Exec, ExitStatus, Output, WindowSize};
 pub use size::Size;
-pub use status::{NodeState, NodeStatus, Status};
+pub use splat::{Splat, SplatKind, classify};
+pub use status::{Gone, NodeState, NodeStatus, Status};
 
 /// The size of the terminal behind a descriptor, if it is one.
 pub fn window_size(fd: BorrowedFd<'_>) -> Option<WindowSize> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::Accel;
 use crate::options::KernelVariant;
+use crate::outcome::Outcome;
 use crate::profile::Profile;
 
 /// A running cluster, as `status` shows it.
@@ -71,8 +72,17 @@ pub enum NodeState {
     Up,
     /// Its processors are stopped; they can be resumed.
     Paused,
-    /// It will not come back, and this is why.
-    Gone(String),
+    /// It will not come back.
+    Gone(Gone),
+}
+
+/// What became of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// What it ended as.
+    pub outcome: Outcome,
+    /// Why, for people.
+    pub reason: String,
 }
 
 impl fmt::Display for NodeState {
@@ -81,7 +91,7 @@ impl fmt::Display for NodeState {
             NodeState::Booting => f.write_str("booting"),
             NodeState::Up => f.write_str("up"),
             NodeState::Paused => f.write_str("paused"),
-            NodeState::Gone(reason) => write!(f, "gone: {reason}"),
+            NodeState::Gone(gone) => write!(f, "gone: {}", gone.reason),
         }
     }
 }

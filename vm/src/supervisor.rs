@@ -8,6 +8,7 @@
 //! end is the end of the cluster. An interrupted `up` thus leaves nothing.
 
 mod children;
+mod fate;
 mod guest;
 mod hardware;
 mod plan;
@@ -25,9 +26,10 @@ use std::thread;
 use std::time::Duration;
 
 use crate::error::{Error, IoContext, Result};
+use crate::outcome::Outcome;
 use crate::request;
 use crate::rundir::{self, RunDir};
-use crate::status::{NodeState, Status};
+use crate::status::{Gone, NodeState, Status};
 use crate::{programs, qmp, sys};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::dup2;
@@ -191,10 +193,16 @@ fn dispatch(
                     report(LeaseReport::Ready);
                 }
             }
-            Event::Booted(index, Err(reason)) => shared.guests[index].lost(reason),
+            Event::Booted(index, Err(reason)) => shared.guests[index].lost(Gone {
+                outcome: Outcome::BootFailed,
+                reason,
+            }),
             Event::Ended(child) => {
-                let (node, what) = children.reap(child);
-                shared.guests[node].lost(what);
+                let (node, reason) = children.reap(child);
+                shared.guests[node].lost(Gone {
+                    outcome: Outcome::InfrastructureFailed,
+                    reason,
+                });
             }
             Event::Qmp(index, event) => shared.guests[index].observe(&event),
             Event::Lease(LeaseOrder::Commit { up_s, swap }) => {
@@ -214,8 +222,8 @@ fn dispatch(
         }
         if !committed {
             for guest in &shared.guests {
-                if let NodeState::Gone(reason) = guest.state() {
-                    return Err(guest.boot_error(reason));
+                if let NodeState::Gone(gone) = guest.state() {
+                    return Err(guest.boot_error(gone.reason));
                 }
             }
         }

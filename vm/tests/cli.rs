@@ -143,7 +143,7 @@ fn a_missing_qemu_says_what_to_install() {
         line,
         "rapidswap: qemu-system-x86_64 is not in PATH: install it with `apt install qemu-system-x86`\n"
     );
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(94));
 }
 
 #[test]

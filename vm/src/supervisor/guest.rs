@@ -11,14 +11,16 @@ use std::time::Duration;
 use rapidswap_protocol::Agent;
 
 use super::children::{self, Children};
+use super::fate::{Fate, fate};
 use super::hardware::{Descriptors, Handed, machine, swap_disk};
 use super::{Event, NodePlan, Plan};
 use crate::console;
 use crate::error::{Error, IoContext, Result};
 use crate::machine::{QEMU, printable};
+use crate::outcome::Outcome;
 use crate::qmp::{self, Qmp};
 use crate::request::Reply;
-use crate::status::{NodeState, NodeStatus};
+use crate::status::{Gone, NodeState, NodeStatus};
 use crate::{sys, virtiofs};
 
 /// A running virtual machine.
@@ -115,6 +117,10 @@ impl Guest {
                 .what(|| "cannot share the agent's port".into())
         };
         let agent = Agent::attach(port()?, port()?, deadline)?;
+        // What it had to do without.
+        let log = self.dir.join("agent.log");
+        let written = fs::write(&log, &agent.hello().notes);
+        written.what(|| format!("cannot write {}", log.display()))?;
         let _ = self.agent.set(agent);
         self.become_state(|state| matches!(state, NodeState::Booting).then_some(NodeState::Up));
         Ok(())
@@ -128,9 +134,9 @@ impl Guest {
     /// The agent, while there is one.
     pub(crate) fn agent(&self) -> Result<&Agent> {
         match (self.state(), self.agent.get()) {
-            (NodeState::Gone(reason), _) => Err(self.gone(reason)),
+            (NodeState::Gone(gone), _) => Err(self.gone(gone)),
             (_, Some(agent)) => Ok(agent),
-            (_, None) => Err(self.gone("it has not booted yet".into())),
+            (_, None) => Err(self.gone(not_booted())),
         }
     }
 
@@ -138,29 +144,32 @@ impl Guest {
     pub(crate) fn qmp(&self) -> Result<&Qmp> {
         match (self.state(), self.qmp.get()) {
             (_, Some(qmp)) => Ok(qmp),
-            (NodeState::Gone(reason), None) => Err(self.gone(reason)),
-            (_, None) => Err(self.gone("it has not booted yet".into())),
+            (NodeState::Gone(gone), None) => Err(self.gone(gone)),
+            (_, None) => Err(self.gone(not_booted())),
         }
     }
 
-    fn gone(&self, reason: String) -> Error {
+    fn gone(&self, gone: Gone) -> Error {
         Error::NodeGone {
             node: self.name.clone(),
-            reason,
+            outcome: gone.outcome,
+            reason: gone.reason,
+            tail: String::new(),
         }
     }
 
     /// What a client is told of a node that is gone.
-    pub(crate) fn gone_reply(&self, reason: &str) -> Reply {
-        let reason = format!("{reason}; see {}", self.console().display());
+    pub(crate) fn gone_reply(&self, gone: Gone) -> Reply {
         Reply::NodeGone {
             node: self.name.clone(),
-            reason,
+            outcome: gone.outcome,
+            reason: format!("{}; see {}", gone.reason, self.console().display()),
+            tail: self.tail(),
         }
     }
 
     /// Why the agent's stream broke: the reason may be a moment behind.
-    pub(crate) fn why_gone(&self) -> String {
+    pub(crate) fn why_gone(&self) -> Gone {
         let state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         let waited = self
             .changed
@@ -168,17 +177,20 @@ impl Guest {
                 !matches!(state, NodeState::Gone(_))
             });
         match &*waited.unwrap_or_else(|e| e.into_inner()).0 {
-            NodeState::Gone(reason) => reason.clone(),
-            _ => "its agent's connection broke".to_owned(),
+            NodeState::Gone(gone) => gone.clone(),
+            _ => Gone {
+                outcome: Outcome::InfrastructureFailed,
+                reason: "its agent's connection broke".to_owned(),
+            },
         }
     }
 
     /// It will not come back: what waits for its agent ends now.
-    pub(super) fn lost(&self, reason: String) {
+    pub(super) fn lost(&self, gone: Gone) {
         self.become_state(|state| match state {
             // The first reason is the cause of the others.
             NodeState::Gone(_) => None,
-            _ => Some(NodeState::Gone(reason)),
+            _ => Some(NodeState::Gone(gone)),
         });
         // Fails only if it is closed already.
         let _ = self.port.shutdown(std::net::Shutdown::Both);
@@ -186,22 +198,12 @@ impl Guest {
 
     /// Takes notice of what its QEMU says.
     pub(super) fn observe(&self, event: &qmp::Event) {
-        match event {
-            qmp::Event::GuestPanicked => self.lost("its kernel panicked".into()),
-            qmp::Event::Shutdown(reason) => self.lost(match reason.as_str() {
-                "guest-reset" => "its kernel rebooted".into(),
-                "guest-shutdown" => "it was shut down".into(),
-                other => format!("its QEMU shut down ({other})"),
-            }),
-            qmp::Event::Resume => self.running(),
-            qmp::Event::Stop => match self.qmp().and_then(Qmp::status).as_deref() {
-                Ok("internal-error") => {
-                    self.lost("its processor stopped with an internal error".into());
-                }
-                Ok("paused") => self.paused(),
-                // Running again, or an event that says more follows.
-                _ => {}
-            },
+        let status = || self.qmp().and_then(Qmp::status).ok();
+        match fate(event, status, || console::panicked(&self.console())) {
+            Some(Fate::Gone(gone)) => self.lost(gone),
+            Some(Fate::Paused) => self.paused(),
+            Some(Fate::Running) => self.running(),
+            None => {}
         }
     }
 
@@ -240,15 +242,18 @@ impl Guest {
 
     /// The error of an `up` that this node made fail.
     pub(super) fn boot_error(&self, reason: String) -> Error {
-        let mut tail = console::tail(&self.console());
-        // QEMU's own complaint, when it would not even start.
-        tail.extend(console::tail(&self.dir.join("qemu.log")));
-        let tail = tail.iter().map(|line| format!("\n  {line}")).collect();
         Error::Boot {
             node: self.name.clone(),
             reason,
-            tail,
+            tail: self.tail(),
         }
+    }
+
+    /// The last of its console, and QEMU's own complaint if it had one.
+    fn tail(&self) -> String {
+        let mut tail = console::tail(&self.console());
+        tail.extend(console::tail(&self.dir.join("qemu.log")));
+        tail.iter().map(|line| format!("\n  {line}")).collect()
     }
 
     fn console(&self) -> PathBuf {
@@ -266,5 +271,13 @@ impl Guest {
             console: self.console(),
             command_line: self.dir.join("qemu.txt"),
         }
+    }
+}
+
+/// Why nothing can be asked of a node that boots.
+fn not_booted() -> Gone {
+    Gone {
+        outcome: Outcome::BootFailed,
+        reason: "it has not booted yet".to_owned(),
     }
 }

@@ -17,7 +17,7 @@ use super::{Event, Shared};
 use crate::console;
 use crate::error::Error;
 use crate::request::{self, Control, Reply, Request};
-use crate::status::Status;
+use crate::status::{Gone, Status};
 
 /// Takes connections for as long as the supervisor lives.
 pub(super) fn accept(listener: &UnixListener, shared: &Arc<Shared>, events: &Sender<Event>) {
@@ -140,15 +140,17 @@ fn status(shared: &Shared) -> Status {
     let consoles = status.nodes.iter().map(|node| &node.console);
     status.splats = consoles
         .filter_map(|path| console::scan(path).ok())
-        .map(|s| s.len())
+        .map(|scan| scan.splats.len())
         .sum();
     status
 }
 
 fn failure(guest: &Guest, error: Error) -> Reply {
     match error {
-        Error::NodeGone { reason, .. } => guest.gone_reply(&reason),
-        Error::Agent(AgentError::Gone) => guest.gone_reply(&guest.why_gone()),
+        Error::NodeGone {
+            outcome, reason, ..
+        } => guest.gone_reply(Gone { outcome, reason }),
+        Error::Agent(AgentError::Gone) => guest.gone_reply(guest.why_gone()),
         Error::Agent(AgentError::Remote { errno, message }) => Reply::Remote { errno, message },
         Error::Agent(AgentError::Local { action, source }) => {
             Reply::Failed(format!("cannot {action}: {source}"))

@@ -16,7 +16,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
-    Cluster, Error, Exec, MemoryGroup, NodeState, UpOptions, WindowSize, supervisor, virtiofs,
+    Cluster, Error, Exec, MemoryGroup, UpOptions, WindowSize, supervisor, virtiofs,
 };
 
 use args::{Args, Command, Internal};
@@ -58,11 +58,7 @@ fn run(args: Args) -> anyhow::Result<u8> {
         Command::Status { json } => {
             let status = Cluster::attach(&name)?.status()?;
             output::status(&status, json)?;
-            let all_up = status
-                .nodes
-                .iter()
-                .all(|node| !matches!(node.state, NodeState::Gone(_)));
-            Ok(if all_up { 0 } else { output::NODE_GONE })
+            Ok(output::outcome(&status).code())
         }
         Command::Exec { node, tty, command } => {
             let node = Cluster::attach(&name)?.node(&node)?;
