@@ -55,6 +55,11 @@ shell *ARGS: _cli
 run *ARGS: _cli
     @exec "{{ cli }}" run "$@"
 
+# Keep what can be had of a cluster, to see what failed: [--dump] [DIR]
+[no-exit-message]
+collect *ARGS: _cli
+    @exec "{{ cli }}" collect "$@"
+
 # Measure faults and page-outs against the link: [--json]
 [no-exit-message]
 bench *ARGS: build

@@ -22,6 +22,7 @@
 
 mod accel;
 mod cluster;
+mod collect;
 mod console;
 mod device;
 mod error;
@@ -48,10 +49,12 @@ pub mod supervisor;
 pub mod swap;
 mod sys;
 pub mod virtiofs;
+mod within;
 
 use std::os::fd::BorrowedFd;
 
 pub use cluster::Cluster;
+pub use collect::{Collected, Missing, collect};
 pub use console::ConsoleScan;
 pub use device::Accel;
 pub use error::{Error, Result};

@@ -51,7 +51,7 @@ fn help_is_as_written_down() {
 
 #[test]
 fn without_a_cluster_every_command_says_how_to_start_one() {
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 8] = [
         &["down"],
         &["status"],
         &["status", "--json"],
@@ -59,6 +59,7 @@ fn without_a_cluster_every_command_says_how_to_start_one() {
         &["run", "--limit", "64M", "--", "true"],
         &["push", "client", "/etc/hostname", "/tmp/x"],
         &["pull", "client", "/etc/hostname", "/tmp"],
+        &["collect", "--dump"],
     ];
     for args in commands {
         let expected =
@@ -151,7 +152,7 @@ fn completions_name_every_command() {
     let runtime = tempfile::tempdir().expect("temporary directory");
     let script = text(&rapidswap(runtime.path(), &["completions", "bash"]).stdout);
     for command in [
-        "up", "down", "status", "exec", "shell", "run", "push", "pull",
+        "up", "down", "status", "exec", "shell", "run", "push", "pull", "collect",
     ] {
         assert!(
             script.contains(&format!("rapidswap,{command})")),

@@ -94,6 +94,14 @@ pub enum Command {
         /// Its path here, or a directory.
         local: PathBuf,
     },
+    /// Keep what can be had of the cluster: consoles, logs, tasks, statistics.
+    Collect {
+        /// The nodes' memory too, a vmcore each, for crash or drgn.
+        #[arg(long)]
+        dump: bool,
+        /// Where to; a new directory here unless given.
+        dir: Option<PathBuf>,
+    },
     /// Print completions for a shell.
     Completions {
         /// The shell.

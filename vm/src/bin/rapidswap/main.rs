@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod collect;
 mod foreground;
 mod output;
 mod terminal;
@@ -101,6 +102,7 @@ fn run(args: Args) -> anyhow::Result<u8> {
             remote,
             local,
         } => pull(&Cluster::attach(&name)?.node(&node)?, &remote, &local),
+        Command::Collect { dump, dir } => collect::run(&Cluster::attach(&name)?, dir, dump),
         Command::Completions { shell } => {
             let mut command = Args::command();
             clap_complete::generate(shell, &mut command, "rapidswap", &mut io::stdout());
