@@ -7,7 +7,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod allowed;
 pub mod arrangement;
+pub mod artifacts;
 pub mod guest;
 pub mod interrupt;
 pub mod limit;
@@ -22,5 +24,7 @@ pub mod scene;
 pub mod swap_area;
 pub mod table;
 pub mod time_v;
+pub mod verdict;
 pub mod vmstat;
 pub mod wait;
+pub mod watch;

@@ -8,18 +8,20 @@
 use std::fs::{File, OpenOptions};
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{Flock, FlockArg};
 use rapidswap_progress::Reporter;
-use rapidswap_vm::{Cluster, KernelVariant, UpOptions};
+use rapidswap_vm::{Cluster, KernelVariant, Occasion, Outcome, Splat, UpOptions};
 
+use crate::allowed::Allowed;
+use crate::artifacts;
 use crate::guest::Guest;
+use crate::verdict::{Seen, Verdict};
+use crate::watch::watch;
 
-/// Lines of each kernel's log shown with a failure.
-const TAIL: usize = 40;
-
-/// How long a node may take to show its log.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long a test may take: less than the test runner gives it, so that
+/// there is time to say what it hangs on.
+const LIMIT: Duration = Duration::from_secs(9 * 60);
 
 /// A cluster of two nodes whose RDMA link is up, swap being off.
 pub struct Scene {
@@ -44,27 +46,7 @@ impl Scene {
     /// Every kernel fault on any console so far, a line each.
     pub fn splats(&self) -> Result<Vec<String>> {
         let splats = self.cluster.splats().context("read the consoles")?;
-        Ok(splats
-            .iter()
-            .map(|splat| format!("{}, line {}: {}", splat.node, splat.line, splat.text))
-            .collect())
-    }
-
-    /// The last that each kernel said, in full where the node still answers,
-    /// and else what of it went to the console.
-    fn last_words(&self) -> String {
-        let of = |guest: &Guest, name| {
-            let log = guest.start(&["dmesg"]);
-            let log = log.and_then(|dmesg| dmesg.finish(ANSWER));
-            let text = match log {
-                Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
-                Err(error) => guest.node.console().unwrap_or_else(|_| error.to_string()),
-            };
-            let lines: Vec<&str> = text.lines().collect();
-            let last = &lines[lines.len().saturating_sub(TAIL)..];
-            format!("--- kernel of {name}\n{}\n", last.join("\n"))
-        };
-        of(&self.client, "client") + &of(&self.server, "server")
+        Ok(splats.iter().map(Splat::to_string).collect())
     }
 }
 
@@ -113,32 +95,68 @@ pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
     guarded(cluster, test)
 }
 
-/// Runs a test on a cluster and watches its consoles. After a failure the
-/// cluster is taken down.
+/// Runs a test on a cluster and watches its consoles. After a failure what can
+/// be had of the cluster is kept, and it is taken down.
 pub fn guarded(cluster: Cluster, test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
     let scene = Scene::of(cluster)?;
-    let before = scene.splats()?.len();
-    let outcome = test(&scene);
-    let splats = scene.splats().map(|mut splats| splats.split_off(before));
-    let failure = match (outcome, splats) {
-        (Ok(()), Ok(splats)) if splats.is_empty() => return Ok(()),
-        (Ok(()), Ok(splats)) => anyhow!("kernel faults: {}", splats.join("; ")),
-        (Err(error), Ok(splats)) if splats.is_empty() => error,
-        (Err(error), Ok(splats)) => error.context(format!("kernel faults: {}", splats.join("; "))),
-        // A scan that could not be made is not a clean one.
-        (_, Err(error)) => error,
+    let name = this_test();
+    let limit = scaled(LIMIT)?;
+    let mut verdict = match unclaimed(&scene) {
+        Ok(splats) if splats.is_empty() => watch(&scene, &name, limit, test),
+        Ok(faults) => Verdict::of(
+            &name,
+            Seen {
+                error: Some(anyhow!("{name} was not begun on such a cluster")),
+                faults,
+                ..Seen::default()
+            },
+        ),
+        Err(error) => Verdict::of(
+            &name,
+            Seen {
+                error: Some(error),
+                ..Seen::default()
+            },
+        ),
     };
-    let failure = with_last_words(failure, &scene);
+    if verdict.is_good() {
+        if verdict.outcome == Outcome::Skipped {
+            eprintln!("{verdict}");
+        }
+        return Ok(());
+    }
+    if verdict.collected.is_none() {
+        verdict.collected = artifacts::keep(&scene, &name);
+    }
+    let failure = anyhow!("{verdict}");
     match scene.cluster.down() {
         Ok(()) => Err(failure),
         Err(error) => Err(failure.context(format!("and it could not be taken down: {error}"))),
     }
 }
 
-fn with_last_words(error: Error, scene: &Scene) -> Error {
-    // Printed rather than chained: an error is one line, a log is many.
-    eprint!("{}", scene.last_words());
-    error
+/// Faults that came when no test ran: after the last one, or before the first.
+fn unclaimed(scene: &Scene) -> Result<Vec<Splat>> {
+    let allowed = Allowed::load()?;
+    let splats = scene.cluster.splats().context("read the consoles")?;
+    let between = splats.into_iter().filter(|splat| {
+        !matches!(splat.occasion, Occasion::During(_)) && allowed.reason(splat).is_none()
+    });
+    Ok(between.collect())
+}
+
+/// The name of the test that this thread runs: the test program names its
+/// threads so.
+fn this_test() -> String {
+    let thread = std::thread::current();
+    match thread.name() {
+        Some(name) if name != "main" => name.to_owned(),
+        // With one test only, it may run on the main thread.
+        _ => std::env::args()
+            .skip(1)
+            .find(|argument| !argument.starts_with('-'))
+            .unwrap_or_else(|| "a test".to_owned()),
+    }
 }
 
 /// Waits until no other test uses the cluster.
