@@ -17,6 +17,7 @@ pub mod median;
 pub mod memory_server;
 pub mod perftest;
 pub mod processes;
+pub mod provoke;
 pub mod rapidswap;
 pub mod remote_module;
 pub mod reports;

@@ -30,6 +30,7 @@ mod lease;
 mod limit;
 mod link;
 mod machine;
+mod marks;
 mod node;
 mod occasion;
 mod options;

@@ -6,20 +6,14 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rapidswap_protocol::{Error as AgentError, Exec, Output};
 
-use crate::cluster::wait_until;
-use crate::console::{self, ConsoleScan};
+use crate::console;
 use crate::error::{Error, IoContext, Result};
-use crate::occasion::TestRun;
 use crate::process::{Process, pipe, reply};
 use crate::request::{self, Control, Reply, Request};
 use crate::supervisor::SOCKET;
-
-/// How long the console may be behind the kernel's log.
-const SHOWN: Duration = Duration::from_secs(30);
 
 /// A node: something that runs commands, takes files, has a console and can
 /// be stopped for a while.
@@ -158,42 +152,6 @@ impl Node {
             Reply::Value(value) => Ok(value),
             other => Err(failed(other)),
         }
-    }
-
-    /// What is on its console. One that cannot be read is an error, not a clean
-    /// one.
-    pub fn scan(&self) -> Result<ConsoleScan> {
-        let path = self.console_path();
-        console::scan(&path).what(|| format!("cannot scan {}", path.display()))
-    }
-
-    /// Writes a line to its kernel's log that says that a test begins, and
-    /// waits until the console shows it.
-    pub fn mark_begin(&self, run: &TestRun) -> Result<()> {
-        self.mark(&run.begin())
-    }
-
-    /// Writes a line to its kernel's log that says that a test ends, and waits
-    /// until the console shows it, and so all that came before.
-    pub fn mark_end(&self, run: &TestRun) -> Result<()> {
-        self.mark(&run.end())
-    }
-
-    fn mark(&self, message: &str) -> Result<()> {
-        // A warning, because the console shows nothing less.
-        let script = r#"printf '<4>%s\n' "$0" > /dev/kmsg"#;
-        self.run("writing to the kernel's log", ["sh", "-c", script, message])?;
-        let path = self.console_path();
-        let shown = wait_until(SHOWN, || {
-            let shown = console::shows(&path, message);
-            let shown = shown.what(|| format!("cannot scan {}", path.display()))?;
-            Ok(shown.then_some(()))
-        })?;
-        shown.ok_or_else(|| Error::Step {
-            what: format!("scanning the console for `{message}`"),
-            node: self.name.clone(),
-            detail: format!("it is not there {} s after it was written", SHOWN.as_secs()),
-        })
     }
 
     /// All its kernel has said so far.

@@ -3,7 +3,9 @@
 mod bad_input;
 mod bad_peers;
 mod counters;
+mod ends;
 mod exec;
+mod faults;
 mod leftovers;
 mod lifecycle;
 mod local_drops;
