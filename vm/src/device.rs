@@ -101,6 +101,16 @@ impl Device for PanicWatch {
     }
 }
 
+/// Where the kernel leaves what a dump of its memory is read by.
+#[derive(Clone, Copy, Debug)]
+pub struct DumpNotes;
+
+impl Device for DumpNotes {
+    fn qemu_args(&self) -> Vec<OsString> {
+        words("-device vmcoreinfo")
+    }
+}
+
 /// Randomness, so that nothing in the guest waits for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Entropy;
