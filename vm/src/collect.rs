@@ -13,10 +13,14 @@ use std::thread;
 use crate::cluster::Cluster;
 use crate::error::{Error, IoContext, Result};
 use crate::node::Node;
+use crate::symbols::{Symbols, is_trace};
 use node::Folder;
 
 /// Name of the file that says what could not be had.
 const MISSING: &str = "missing.txt";
+
+/// Name of the file that says where in the sources the traces were.
+const TRACES: &str = "traces.txt";
 
 /// What was kept, and where.
 #[derive(Clone, Debug)]
@@ -82,6 +86,12 @@ pub fn collect(cluster: &Cluster, dir: &Path, dump: bool) -> Result<Collected> {
         missing.extend(part.missing);
         telling.push((part.node, part.telling));
     }
+    if let Err(reason) = symbolise(cluster, &dir, &mut telling) {
+        missing.push(Missing {
+            item: TRACES.into(),
+            reason,
+        });
+    }
     if !missing.is_empty() {
         let lines: String = missing.iter().map(|item| format!("{item}\n")).collect();
         let path = dir.join(MISSING);
@@ -104,6 +114,29 @@ fn of_a_node(node: &Node, dir: &Path, dump: bool) -> Result<Folder> {
     folder.ask_qemu();
     folder.copy_files();
     Ok(folder)
+}
+
+/// Adds to the traces where in the sources they were, and keeps them.
+fn symbolise(
+    cluster: &Cluster,
+    dir: &Path,
+    telling: &mut [(String, Vec<String>)],
+) -> std::result::Result<(), String> {
+    let mut lines = telling.iter().flat_map(|(_, lines)| lines);
+    if !lines.any(|line| is_trace(line)) {
+        return Ok(());
+    }
+    let status = cluster.status().map_err(|error| error.to_string())?;
+    let symbols = Symbols::load(&status.vmlinux)?;
+    let mut text = String::new();
+    for (node, lines) in telling {
+        text += &format!("--- console of {node}\n");
+        for line in lines {
+            *line = symbols.annotate(line);
+            text += &format!("{line}\n");
+        }
+    }
+    fs::write(dir.join(TRACES), text).map_err(|error| error.to_string())
 }
 
 /// What belongs to no node.

@@ -48,6 +48,7 @@ mod splat;
 mod status;
 pub mod supervisor;
 pub mod swap;
+mod symbols;
 mod sys;
 pub mod virtiofs;
 mod within;

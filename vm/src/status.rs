@@ -29,6 +29,8 @@ pub struct Status {
     pub kernel: KernelVariant,
     /// What that kernel calls itself.
     pub kernel_release: String,
+    /// Its file, with line tables.
+    pub vmlinux: PathBuf,
     /// Processors of each node.
     pub cpus: u32,
     /// The supervisor's process.

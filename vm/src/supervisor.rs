@@ -142,6 +142,7 @@ fn start(
         swap: false,
         kernel: plan.kernel,
         kernel_release: plan.kernel_release.clone(),
+        vmlinux: plan.vmlinux.clone(),
         cpus: plan.cpus,
         supervisor: std::process::id(),
         run_dir: run.to_owned(),
