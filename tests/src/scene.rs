@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{Flock, FlockArg};
 use rapidswap_progress::Reporter;
-use rapidswap_vm::{Cluster, KernelVariant, Occasion, Outcome, Splat, UpOptions};
+use rapidswap_vm::{Cluster, KernelVariant, Node, NodeState, Occasion, Outcome, Splat, UpOptions};
 
 use crate::allowed::Allowed;
 use crate::artifacts;
@@ -41,6 +41,18 @@ impl Scene {
             server: Guest::new(cluster.node("server")?),
             cluster,
         })
+    }
+
+    /// The nodes that are not gone.
+    pub fn present(&self) -> Result<Vec<Node>> {
+        let status = self.cluster.status()?;
+        let present = status
+            .nodes
+            .iter()
+            .filter(|node| !matches!(node.state, NodeState::Gone(_)));
+        present
+            .map(|node| Ok(self.cluster.node(&node.name)?))
+            .collect()
     }
 
     /// Every kernel fault on any console so far, a line each.
@@ -101,23 +113,10 @@ pub fn guarded(cluster: Cluster, test: impl FnOnce(&Scene) -> Result<()>) -> Res
     let scene = Scene::of(cluster)?;
     let name = this_test();
     let limit = scaled(LIMIT)?;
-    let mut verdict = match unclaimed(&scene) {
-        Ok(splats) if splats.is_empty() => watch(&scene, &name, limit, test),
-        Ok(faults) => Verdict::of(
-            &name,
-            Seen {
-                error: Some(anyhow!("{name} was not begun on such a cluster")),
-                faults,
-                ..Seen::default()
-            },
-        ),
-        Err(error) => Verdict::of(
-            &name,
-            Seen {
-                error: Some(error),
-                ..Seen::default()
-            },
-        ),
+    let mut verdict = match unfit(&scene) {
+        Ok(None) => watch(&scene, &name, limit, test),
+        Ok(Some(seen)) => Verdict::of(&name, seen),
+        Err(error) => Verdict::of(&name, Seen::error(error)),
     };
     if verdict.is_good() {
         if verdict.outcome == Outcome::Skipped {
@@ -135,14 +134,26 @@ pub fn guarded(cluster: Cluster, test: impl FnOnce(&Scene) -> Result<()>) -> Res
     }
 }
 
-/// Faults that came when no test ran: after the last one, or before the first.
-fn unclaimed(scene: &Scene) -> Result<Vec<Splat>> {
+/// Why no test may begin on a cluster: a node is gone, or a fault came when no
+/// test ran, after the last one or before the first.
+fn unfit(scene: &Scene) -> Result<Option<Seen>> {
     let allowed = Allowed::load()?;
     let splats = scene.cluster.splats().context("read the consoles")?;
     let between = splats.into_iter().filter(|splat| {
         !matches!(splat.occasion, Occasion::During(_)) && allowed.reason(splat).is_none()
     });
-    Ok(between.collect())
+    let nodes = scene.cluster.status()?.nodes.into_iter();
+    let gone = nodes.filter_map(|node| match node.state {
+        NodeState::Gone(gone) => Some((node.name, gone)),
+        _ => None,
+    });
+    let seen = Seen {
+        faults: between.collect(),
+        gone: gone.collect(),
+        ..Seen::error(anyhow!("the test was not begun on such a cluster"))
+    };
+    let fit = seen.faults.is_empty() && seen.gone.is_empty();
+    Ok((!fit).then_some(seen))
 }
 
 /// The name of the test that this thread runs: the test program names its

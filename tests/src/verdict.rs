@@ -47,6 +47,16 @@ pub struct Seen {
     pub unseen: Vec<(String, Error)>,
 }
 
+impl Seen {
+    /// An error and nothing else.
+    pub fn error(error: Error) -> Seen {
+        Seen {
+            error: Some(error),
+            ..Seen::default()
+        }
+    }
+}
+
 /// How a test ended.
 #[derive(Debug)]
 pub struct Verdict {
@@ -233,12 +243,7 @@ mod tests {
 
     #[test]
     fn the_tests_own_error_says_the_rest() {
-        let ended = |error: Error| {
-            of(Seen {
-                error: Some(error),
-                ..Seen::default()
-            })
-        };
+        let ended = |error: Error| of(Seen::error(error));
         assert_eq!(of(Seen::default()), (Outcome::Passed, None));
         assert_eq!(ended(anyhow!("wrong")).0, Outcome::TestFailed);
         let late = TimedOut {

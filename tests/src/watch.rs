@@ -31,10 +31,10 @@ pub fn watch(
 ) -> Verdict {
     let run = TestRun::new(name);
     let mut seen = Seen::default();
-    let (allowed, nodes) = match (Allowed::load(), scene.cluster.nodes()) {
+    // What was gone before is not this test's.
+    let (allowed, nodes) = match (Allowed::load(), scene.present()) {
         (Ok(allowed), Ok(nodes)) => (allowed, nodes),
-        (Err(error), _) => return failed(name, error),
-        (_, Err(error)) => return failed(name, error.into()),
+        (Err(error), _) | (_, Err(error)) => return failed(name, error),
     };
     seen.unseen = on_each(&nodes, |node| mark(node, &run, Node::mark_begin));
     let mut collected = None;
@@ -49,11 +49,7 @@ pub fn watch(
 }
 
 fn failed(name: &str, error: Error) -> Verdict {
-    let seen = Seen {
-        error: Some(error),
-        ..Seen::default()
-    };
-    Verdict::of(name, seen)
+    Verdict::of(name, Seen::error(error))
 }
 
 /// Runs the test itself, and ends what it waits for when its time is over.

@@ -47,7 +47,7 @@ fn whole(dir: &Path) -> Result<()> {
             ("qemu-state.txt", "RIP="),
             ("statistics.txt", "rswpout"),
             ("sysrq-memory.txt", "Mem-Info"),
-            ("sysrq-tasks.txt", "rapidswap-agent"),
+            ("sysrq-tasks.txt", "task:kthreadd"),
         ] {
             ensure!(read(file)?.contains(text), "{node}: no {text} in {file}");
         }
@@ -86,7 +86,14 @@ fn a_planted_warning_fails_a_test_that_passes() -> Result<()> {
         Cluster::attach(name).is_err(),
         "the cluster is still up after the failure"
     );
-    whole(&newest_failure()?)
+    let kept = newest_failure()?;
+    whole(&kept)?;
+    let traces = fs::read_to_string(kept.join("traces.txt"))?;
+    ensure!(
+        traces.contains("(fs/read_write.c:") || traces.contains(" in fs/read_write.c:"),
+        "{traces}"
+    );
+    Ok(())
 }
 
 /// The directory of the failure just now.

@@ -25,7 +25,7 @@ const KEYED: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Lines of a console that are shown.
-const SHOWN: usize = 24;
+const SHOWN: usize = 40;
 
 /// The name of a node's memory.
 const VMCORE: &str = "vmcore";
