@@ -60,6 +60,15 @@ pub(super) fn fate(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qmp::Qmp;
+    use serde_json::{Value, json};
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    const SOON: Duration = Duration::from_secs(1);
 
     fn of(event: Event, status: &str, panicked: bool) -> Option<Fate> {
         fate(&event, || Some(status.to_owned()), || panicked)
@@ -104,5 +113,39 @@ mod tests {
             outcome(of(quit, "shutdown", false)).0,
             Outcome::InfrastructureFailed
         );
+    }
+
+    /// A QEMU that stops with an internal error, as under a KVM that cannot run
+    /// its guest. It says so by an event and stays.
+    fn ailing_qemu(stream: UnixStream) {
+        let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
+        let say = |text: Value| writeln!(&stream, "{text}").expect("a listener");
+        while let Some(Ok(line)) = lines.next() {
+            let request: Value = serde_json::from_str(&line).expect("a request");
+            let id = &request["id"];
+            if request["execute"] == "query-status" {
+                let status = json!({"status": "internal-error", "running": false});
+                say(json!({"return": status, "id": id}));
+                return;
+            }
+            say(json!({"return": {}, "id": id}));
+            say(json!({"event": "STOP", "data": {}}));
+        }
+    }
+
+    #[test]
+    fn an_internal_error_is_seen_within_a_second() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let qemu = thread::spawn(move || ailing_qemu(theirs));
+        let (sender, events) = channel();
+        let started = Instant::now();
+        let qmp = Qmp::start(ours, move |event| drop(sender.send(event))).expect("negotiated");
+        let event = events.recv_timeout(SOON).expect("an event");
+        let seen = fate(&event, || qmp.status().ok(), || false);
+        assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+        let (ended, reason) = outcome(seen);
+        assert_eq!(ended, Outcome::InfrastructureFailed);
+        assert!(reason.contains("internal error"), "{reason}");
+        qemu.join().expect("no panic");
     }
 }
