@@ -101,8 +101,13 @@ pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
     let _alone = lock(name)?;
     let cluster = match Cluster::attach(name) {
         Ok(cluster) => cluster,
-        Err(_) => Cluster::up(&options(name)?, &Reporter::auto())
-            .with_context(|| format!("bring up cluster {name}"))?,
+        Err(_) => match Cluster::up(&options(name)?, &Reporter::auto()) {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                let verdict = Verdict::of(&this_test(), Seen::error(error.into()));
+                return Err(anyhow!("{verdict}").context(format!("bring up cluster {name}")));
+            }
+        },
     };
     guarded(cluster, test)
 }

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rapidswap_protocol::Output;
 use serde_json::{Value, json};
 
 use super::Missing;
-use super::scripts::ITEMS;
+use super::scripts::{ITEMS, Item};
 use crate::console;
 use crate::error::{Error, IoContext, Result};
 use crate::node::Node;
@@ -29,6 +30,13 @@ const SHOWN: usize = 40;
 
 /// The name of a node's memory.
 const VMCORE: &str = "vmcore";
+
+/// Why a node's agent gave nothing.
+struct Silence {
+    reason: String,
+    /// It may be there and not get to it.
+    hangs: bool,
+}
 
 /// A directory in which a node's files are kept.
 pub(super) struct Folder {
@@ -54,43 +62,49 @@ impl Folder {
 
     /// What the node's own programs say; its keyboard where they do not.
     pub(super) fn ask_agent(&mut self) {
-        let mut silent: Option<String> = None;
-        let mut hangs = false;
-        for item in ITEMS {
-            if let Some(reason) = &silent {
-                self.note(item.file, Err(reason.clone()));
-                continue;
-            }
-            let (node, script) = (self.source.clone(), item.script);
-            let answer = within(ANSWER, move || node.exec(["sh", "-c", script]));
-            let output = match answer {
-                Some(Ok(output)) => output,
-                Some(Err(error)) => {
-                    let reason = match error {
-                        Error::NodeGone { reason, .. } => format!("the node is gone: {reason}"),
-                        other => other.to_string(),
-                    };
-                    self.note(item.file, Err(reason.clone()));
-                    silent = Some(reason);
-                    continue;
+        for (index, item) in ITEMS.iter().enumerate() {
+            match self.ask(item) {
+                Ok(output) => self.keep(item, &output),
+                Err(silence) => {
+                    // Who is silent once is not asked again.
+                    for item in &ITEMS[index..] {
+                        self.note(item.file, Err(silence.reason.clone()));
+                    }
+                    if silence.hangs {
+                        let keyed = self.press_sysrq();
+                        self.note("console.log (sysrq by the keyboard)", keyed);
+                    }
+                    return;
                 }
-                None => {
-                    let reason = format!("the agent did not answer in {} s", ANSWER.as_secs());
-                    self.note(item.file, Err(reason.clone()));
-                    (silent, hangs) = (Some(reason), true);
-                    continue;
-                }
-            };
-            self.write(item.file, &output.stdout);
-            if !output.status.success() {
-                let said = String::from_utf8_lossy(&output.stderr);
-                let reason = format!("incomplete: {}: {}", output.status, said.trim());
-                self.note(item.file, Err(reason));
             }
         }
-        if hangs {
-            let keyed = self.press_sysrq();
-            self.note("console.log (sysrq by the keyboard)", keyed);
+    }
+
+    fn ask(&self, item: &Item) -> std::result::Result<Output, Silence> {
+        let (node, script) = (self.source.clone(), item.script);
+        match within(ANSWER, move || node.exec(["sh", "-c", script])) {
+            Some(Ok(output)) => Ok(output),
+            Some(Err(Error::NodeGone { reason, .. })) => Err(Silence {
+                reason: format!("the node is gone: {reason}"),
+                hangs: false,
+            }),
+            Some(Err(other)) => Err(Silence {
+                reason: other.to_string(),
+                hangs: false,
+            }),
+            None => Err(Silence {
+                reason: format!("the agent did not answer in {} s", ANSWER.as_secs()),
+                hangs: true,
+            }),
+        }
+    }
+
+    fn keep(&mut self, item: &Item, output: &Output) {
+        self.write(item.file, &output.stdout);
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let reason = format!("incomplete: {}: {}", output.status, said.trim());
+            self.note(item.file, Err(reason));
         }
     }
 
