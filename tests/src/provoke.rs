@@ -65,6 +65,13 @@ impl<'a> Provoked<'a> {
         self.guest.start(&["sh", "-c", script, TRIGGER, name])
     }
 
+    /// From now on nobody tells QEMU of a panic.
+    pub fn unbind_pvpanic(&self) -> Result<()> {
+        let script = "cd /sys/bus/pci/drivers/pvpanic-pci\n\
+            for device in 0000:*; do echo $device > unbind; done";
+        self.guest.sh(script).map(drop)
+    }
+
     /// A fault in the keyboard's interrupt.
     pub fn panic_in_interrupt(&self) -> Result<()> {
         let keys: Vec<Value> = ["alt", "sysrq", "c"]
