@@ -80,6 +80,11 @@ doctor *ARGS: _cli
 man *ARGS: _cli
     @exec "{{ cli }}" man "$@"
 
+# Keep what can be had of a cluster, to see what failed: [--dump] [DIR]
+[no-exit-message]
+collect *ARGS: _cli
+    @exec "{{ cli }}" collect "$@"
+
 # Measure faults and page-outs against the link: [--json]
 [no-exit-message]
 bench *ARGS: build

@@ -12,6 +12,7 @@ use rapidswap_protocol::{Exec, ExitStatus, Output};
 use rapidswap_vm::{Node, Process};
 
 use crate::vmstat::Vmstat;
+use crate::wait::TimedOut;
 
 /// A node that runs commands.
 pub struct Guest {
@@ -155,7 +156,8 @@ impl Running {
     pub fn finish(mut self, limit: Duration) -> Result<Output> {
         self.process.stdin = None;
         let Some(status) = self.process.wait_timeout(limit)? else {
-            bail!("`{}` still runs after {:?}", self.name, limit);
+            let what = format!("the end of `{}`", self.name);
+            return Err(TimedOut { what, limit }.into());
         };
         let mut stdout = Vec::new();
         self.stdout.read_to_end(&mut stdout)?;

@@ -7,7 +7,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod allowed;
 pub mod arrangement;
+pub mod artifacts;
 pub mod guest;
 pub mod interrupt;
 pub mod limit;
@@ -15,6 +17,7 @@ pub mod median;
 pub mod memory_server;
 pub mod perftest;
 pub mod processes;
+pub mod provoke;
 pub mod rapidswap;
 pub mod remote_module;
 pub mod reports;
@@ -22,5 +25,7 @@ pub mod scene;
 pub mod swap_area;
 pub mod table;
 pub mod time_v;
+pub mod verdict;
 pub mod vmstat;
 pub mod wait;
+pub mod watch;

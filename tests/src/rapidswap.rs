@@ -11,13 +11,17 @@ pub fn root() -> PathBuf {
     tests.parent().unwrap_or(tests).to_owned()
 }
 
-/// Where `./just build` leaves the programs of the host.
-fn release() -> PathBuf {
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
+/// Where all that is made goes.
+pub fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
         Some(dir) => PathBuf::from(dir),
         None => root().join("target"),
-    };
-    target.join("release")
+    }
+}
+
+/// Where `./just build` leaves the programs of the host.
+fn release() -> PathBuf {
+    target().join("release")
 }
 
 /// Path of the program.

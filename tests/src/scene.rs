@@ -8,18 +8,20 @@
 use std::fs::{File, OpenOptions};
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{Flock, FlockArg};
 use rapidswap_progress::Reporter;
-use rapidswap_vm::{Cluster, KernelVariant, UpOptions};
+use rapidswap_vm::{Cluster, KernelVariant, Node, NodeState, Occasion, Outcome, Splat, UpOptions};
 
+use crate::allowed::Allowed;
+use crate::artifacts;
 use crate::guest::Guest;
+use crate::verdict::{Seen, Verdict};
+use crate::watch::watch;
 
-/// Lines of each kernel's log shown with a failure.
-const TAIL: usize = 40;
-
-/// How long a node may take to show its log.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long a test may take: less than the test runner gives it, so that
+/// there is time to say what it hangs on.
+const LIMIT: Duration = Duration::from_secs(9 * 60);
 
 /// A cluster of two nodes whose RDMA link is up, swap being off.
 pub struct Scene {
@@ -41,30 +43,22 @@ impl Scene {
         })
     }
 
+    /// The nodes that are not gone.
+    pub fn present(&self) -> Result<Vec<Node>> {
+        let status = self.cluster.status()?;
+        let present = status
+            .nodes
+            .iter()
+            .filter(|node| !matches!(node.state, NodeState::Gone(_)));
+        present
+            .map(|node| Ok(self.cluster.node(&node.name)?))
+            .collect()
+    }
+
     /// Every kernel fault on any console so far, a line each.
     pub fn splats(&self) -> Result<Vec<String>> {
         let splats = self.cluster.splats().context("read the consoles")?;
-        Ok(splats
-            .iter()
-            .map(|splat| format!("{}, line {}: {}", splat.node, splat.line, splat.text))
-            .collect())
-    }
-
-    /// The last that each kernel said, in full where the node still answers,
-    /// and else what of it went to the console.
-    fn last_words(&self) -> String {
-        let of = |guest: &Guest, name| {
-            let log = guest.start(&["dmesg"]);
-            let log = log.and_then(|dmesg| dmesg.finish(ANSWER));
-            let text = match log {
-                Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
-                Err(error) => guest.node.console().unwrap_or_else(|_| error.to_string()),
-            };
-            let lines: Vec<&str> = text.lines().collect();
-            let last = &lines[lines.len().saturating_sub(TAIL)..];
-            format!("--- kernel of {name}\n{}\n", last.join("\n"))
-        };
-        of(&self.client, "client") + &of(&self.server, "server")
+        Ok(splats.iter().map(Splat::to_string).collect())
     }
 }
 
@@ -107,38 +101,78 @@ pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
     let _alone = lock(name)?;
     let cluster = match Cluster::attach(name) {
         Ok(cluster) => cluster,
-        Err(_) => Cluster::up(&options(name)?, &Reporter::auto())
-            .with_context(|| format!("bring up cluster {name}"))?,
+        Err(_) => match Cluster::up(&options(name)?, &Reporter::auto()) {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                let verdict = Verdict::of(&this_test(), Seen::error(error.into()));
+                return Err(anyhow!("{verdict}").context(format!("bring up cluster {name}")));
+            }
+        },
     };
     guarded(cluster, test)
 }
 
-/// Runs a test on a cluster and watches its consoles. After a failure the
-/// cluster is taken down.
+/// Runs a test on a cluster and watches its consoles. After a failure what can
+/// be had of the cluster is kept, and it is taken down.
 pub fn guarded(cluster: Cluster, test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
     let scene = Scene::of(cluster)?;
-    let before = scene.splats()?.len();
-    let outcome = test(&scene);
-    let splats = scene.splats().map(|mut splats| splats.split_off(before));
-    let failure = match (outcome, splats) {
-        (Ok(()), Ok(splats)) if splats.is_empty() => return Ok(()),
-        (Ok(()), Ok(splats)) => anyhow!("kernel faults: {}", splats.join("; ")),
-        (Err(error), Ok(splats)) if splats.is_empty() => error,
-        (Err(error), Ok(splats)) => error.context(format!("kernel faults: {}", splats.join("; "))),
-        // A scan that could not be made is not a clean one.
-        (_, Err(error)) => error,
+    let name = this_test();
+    let limit = scaled(LIMIT)?;
+    let mut verdict = match unfit(&scene) {
+        Ok(None) => watch(&scene, &name, limit, test),
+        Ok(Some(seen)) => Verdict::of(&name, seen),
+        Err(error) => Verdict::of(&name, Seen::error(error)),
     };
-    let failure = with_last_words(failure, &scene);
+    if verdict.is_good() {
+        if verdict.outcome == Outcome::Skipped {
+            eprintln!("{verdict}");
+        }
+        return Ok(());
+    }
+    if verdict.collected.is_none() {
+        verdict.collected = artifacts::keep(&scene, &name);
+    }
+    let failure = anyhow!("{verdict}");
     match scene.cluster.down() {
         Ok(()) => Err(failure),
         Err(error) => Err(failure.context(format!("and it could not be taken down: {error}"))),
     }
 }
 
-fn with_last_words(error: Error, scene: &Scene) -> Error {
-    // Printed rather than chained: an error is one line, a log is many.
-    eprint!("{}", scene.last_words());
-    error
+/// Why no test may begin on a cluster: a node is gone, or a fault came when no
+/// test ran, after the last one or before the first.
+fn unfit(scene: &Scene) -> Result<Option<Seen>> {
+    let allowed = Allowed::load()?;
+    let splats = scene.cluster.splats().context("read the consoles")?;
+    let between = splats.into_iter().filter(|splat| {
+        !matches!(splat.occasion, Occasion::During(_)) && allowed.reason(splat).is_none()
+    });
+    let nodes = scene.cluster.status()?.nodes.into_iter();
+    let gone = nodes.filter_map(|node| match node.state {
+        NodeState::Gone(gone) => Some((node.name, gone)),
+        _ => None,
+    });
+    let seen = Seen {
+        faults: between.collect(),
+        gone: gone.collect(),
+        ..Seen::error(anyhow!("the test was not begun on such a cluster"))
+    };
+    let fit = seen.faults.is_empty() && seen.gone.is_empty();
+    Ok((!fit).then_some(seen))
+}
+
+/// The name of the test that this thread runs: the test program names its
+/// threads so.
+fn this_test() -> String {
+    let thread = std::thread::current();
+    match thread.name() {
+        Some(name) if name != "main" => name.to_owned(),
+        // With one test only, it may run on the main thread.
+        _ => std::env::args()
+            .skip(1)
+            .find(|argument| !argument.starts_with('-'))
+            .unwrap_or_else(|| "a test".to_owned()),
+    }
 }
 
 /// Waits until no other test uses the cluster.

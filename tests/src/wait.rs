@@ -1,11 +1,30 @@
 //! Waiting for conditions instead of sleeping.
 
+use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 const POLL: Duration = Duration::from_millis(100);
+
+/// What was waited for did not come in its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimedOut {
+    /// What was waited for.
+    pub what: String,
+    /// For how long.
+    pub limit: Duration,
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TimedOut { what, limit } = self;
+        write!(f, "waited {:.0} s for {what} in vain", limit.as_secs_f64())
+    }
+}
+
+impl std::error::Error for TimedOut {}
 
 /// Polls until `condition` holds and returns what it found; says `what` was
 /// waited for when `limit` has passed.
@@ -20,7 +39,8 @@ pub fn wait_until<T>(
             return Ok(found);
         }
         if start.elapsed() > limit {
-            bail!("waited {:.0} s for {what} in vain", limit.as_secs_f64());
+            let what = what.to_owned();
+            return Err(TimedOut { what, limit }.into());
         }
         thread::sleep(POLL);
     }

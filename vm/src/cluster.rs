@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use rapidswap_progress::Reporter;
 
-use crate::console::{self, Splat};
 use crate::error::{Error, IoContext, Result};
 use crate::fault::Fault;
 use crate::lease::Lease;
@@ -19,6 +18,7 @@ use crate::prepare::prepare;
 use crate::process::reply;
 use crate::request::{self, Reply, Request};
 use crate::rundir::{self, Presence};
+use crate::splat::Splat;
 use crate::status::Status;
 use crate::swap::{self, SwapOptions};
 
@@ -171,13 +171,20 @@ impl Cluster {
         })
     }
 
+    /// All of its nodes.
+    pub fn nodes(&self) -> Result<Vec<Node>> {
+        let nodes = self.status()?.nodes.into_iter();
+        Ok(nodes
+            .map(|node| Node::new(&self.run_dir, &self.name, &node.name))
+            .collect())
+    }
+
     /// Kernel faults on any console so far. A console that cannot be read is
     /// an error, not a clean one.
     pub fn splats(&self) -> Result<Vec<Splat>> {
         let mut splats = Vec::new();
-        for node in self.status()?.nodes {
-            let found = console::scan(&node.console);
-            splats.extend(found.what(|| format!("cannot scan {}", node.console.display()))?);
+        for node in self.nodes()? {
+            splats.extend(node.scan()?.splats);
         }
         Ok(splats)
     }

@@ -1,12 +1,11 @@
-//! What the nodes' kernels say on their consoles, and the lines of it that
-//! report a fault: a run in which one appears has failed, whatever its exit
-//! status.
+//! What the nodes' kernels say on their consoles.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use serde::Serialize;
+use crate::occasion::Occasion;
+use crate::splat::{Splat, SplatKind, classify, kernel_message};
 
 /// Name of the console's file in a node's directory.
 pub(crate) const FILE: &str = "console.log";
@@ -14,168 +13,73 @@ pub(crate) const FILE: &str = "console.log";
 /// How many lines of a console an error shows.
 const TAIL: usize = 12;
 
-/// A line on a console that reports a fault of the kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Splat {
-    /// The node whose console it is on.
-    pub node: String,
-    /// Its line number, from 1.
-    pub line: usize,
-    /// What sort of fault.
-    pub kind: SplatKind,
-    /// The line without its time stamp.
-    pub text: String,
+/// What the kernel writes where it printed faster than the console took it.
+const DROPPED: &str = "printk messages dropped **";
+
+/// A console, read from its beginning.
+#[derive(Clone, Debug, Default)]
+pub struct ConsoleScan {
+    /// Every fault on it.
+    pub splats: Vec<Splat>,
+    /// When messages were lost: what was in them nobody knows.
+    pub gaps: Vec<Occasion>,
 }
 
-/// Sorts of kernel faults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SplatKind {
-    /// `WARN()` and its relatives.
-    Warning,
-    /// A failed assertion, a bad access, a lock-up.
-    Bug,
-    /// Reported by the lock validator or the atomic-sleep check.
-    Locking,
-    /// Reported by KASAN, UBSAN, KCSAN, KMSAN, KFENCE or kmemleak.
-    Sanitizer,
-    /// A processor exception in the kernel.
-    Oops,
-    /// A task that has been blocked for too long.
-    HungTask,
-    /// A grace period that does not end.
-    RcuStall,
-    /// A panic in Rust code.
-    RustPanic,
-    /// The kernel gave up.
-    Panic,
-}
-
-/// Which texts, where in a message, make which sort. The first that fits
-/// counts, so the more specific come first.
-const FORMS: &[(SplatKind, Place, &str)] = {
-    use Place::{Anywhere, Start};
-    use SplatKind::*;
-    &[
-        (RustPanic, Start, "rust_kernel: panicked"),
-        (Sanitizer, Start, "BUG: KASAN:"),
-        (Sanitizer, Start, "BUG: KCSAN:"),
-        (Sanitizer, Start, "BUG: KMSAN:"),
-        (Sanitizer, Start, "BUG: KFENCE:"),
-        (Sanitizer, Start, "UBSAN:"),
-        (Sanitizer, Start, "kmemleak:"),
-        (
-            Locking,
-            Start,
-            "BUG: sleeping function called from invalid context",
-        ),
-        (Locking, Start, "BUG: scheduling while atomic"),
-        (Locking, Start, "BUG: Invalid wait context"),
-        (Locking, Start, "[ BUG: Invalid wait context ]"),
-        (Locking, Start, "BUG: spinlock"),
-        (
-            Locking,
-            Start,
-            "WARNING: possible circular locking dependency",
-        ),
-        (Locking, Start, "WARNING: possible recursive locking"),
-        (Locking, Start, "WARNING: possible irq lock inversion"),
-        (Locking, Start, "WARNING: inconsistent lock state"),
-        (Locking, Start, "WARNING: bad unlock balance"),
-        (Locking, Start, "WARNING: held lock freed"),
-        (
-            Locking,
-            Start,
-            "WARNING: lock held when returning to user space",
-        ),
-        (Locking, Start, "WARNING: suspicious RCU usage"),
-        (Locking, Start, "WARNING: Nested lock was not taken"),
-        (Locking, Start, "WARNING: HARDIRQ-"),
-        (Locking, Start, "WARNING: SOFTIRQ-"),
-        (Locking, Start, "INFO: trying to register non-static key"),
-        (Locking, Start, "DEBUG_LOCKS_WARN_ON"),
-        (RcuStall, Anywhere, "detected stall"),
-        (RcuStall, Anywhere, "self-detected stall on CPU"),
-        (RcuStall, Anywhere, "detected expedited stalls"),
-        (HungTask, Anywhere, "blocked for more than"),
-        (Panic, Start, "Kernel panic - not syncing"),
-        (Warning, Start, "WARNING:"),
-        (Bug, Start, "kernel BUG at"),
-        (Bug, Start, "BUG:"),
-        (Bug, Start, "watchdog: BUG:"),
-        (Bug, Start, "Bad page state"),
-        (Bug, Start, "list_add corruption"),
-        (Bug, Start, "list_del corruption"),
-        (Bug, Start, "refcount_t:"),
-        (Bug, Start, "unregister_netdevice: waiting for"),
-        (Oops, Start, "Oops"),
-        (Oops, Start, "general protection fault"),
-        (Oops, Start, "stack segment:"),
-        (Oops, Start, "invalid opcode:"),
-        (Oops, Start, "divide error:"),
-        (Oops, Start, "double fault:"),
-        (Oops, Start, "Unable to handle kernel"),
-        (Oops, Start, "int3:"),
-    ]
-};
-
-#[derive(Clone, Copy)]
-enum Place {
-    /// The message begins with it.
-    Start,
-    /// It is somewhere in the message.
-    Anywhere,
-}
-
-/// What a console's line reports, if it is the kernel's and reports a fault.
-pub fn classify(line: &str) -> Option<(SplatKind, &str)> {
-    let message = kernel_message(line)?;
-    let fits = |place: Place, text: &str| match place {
-        Place::Start => message.starts_with(text),
-        Place::Anywhere => message.contains(text),
-    };
-    let form = FORMS.iter().find(|(_, place, text)| fits(*place, text));
-    form.map(|(kind, ..)| (*kind, message))
-}
-
-/// The message behind the kernel's time stamp, and its thread where the
-/// kernel prints callers: `[   12.345678][  T123] text`.
-fn kernel_message(line: &str) -> Option<&str> {
-    // A program may have left the cursor in the middle of a line.
-    let start = line.find('[')?;
-    let (stamp, mut rest) = line[start..].strip_prefix('[')?.split_once(']')?;
-    let (seconds, micros) = stamp.trim_start().split_once('.')?;
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    if !digits(seconds) || !digits(micros) {
-        return None;
-    }
-    if let Some((caller, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        let caller = caller.trim_start();
-        if caller.starts_with(['T', 'C']) && digits(&caller[1..]) {
-            rest = after;
-        }
-    }
-    Some(rest.trim())
-}
-
-/// All faults on the console in a file. The node is the file's directory.
-pub(crate) fn scan(path: &Path) -> io::Result<Vec<Splat>> {
+/// Reads the console in a file. The node is the file's directory.
+pub(crate) fn scan(path: &Path) -> io::Result<ConsoleScan> {
     let bytes = fs::read(path)?;
     let node = path.parent().and_then(Path::file_name).unwrap_or_default();
     let node = node.to_string_lossy();
-    let text = String::from_utf8_lossy(&bytes);
-    let lines = text.lines().enumerate();
-    Ok(lines
-        .filter_map(|(index, line)| {
-            let (kind, text) = classify(line)?;
-            Some(Splat {
+    let mut scan = ConsoleScan::default();
+    let mut occasion = Occasion::default();
+    for (index, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
+        if line.trim_end().ends_with(DROPPED) {
+            scan.gaps.push(occasion.clone());
+        }
+        if let Some(message) = kernel_message(line) {
+            occasion.pass(message);
+        }
+        if let Some((kind, text)) = classify(line) {
+            scan.splats.push(Splat {
                 node: node.to_string(),
                 line: index + 1,
                 kind,
                 text: text.to_owned(),
-            })
-        })
-        .collect())
+                occasion: occasion.clone(),
+            });
+        }
+    }
+    Ok(scan)
+}
+
+/// Whether the kernel said that it panics.
+pub(crate) fn panicked(path: &Path) -> bool {
+    scan(path).is_ok_and(|scan| {
+        let mut kinds = scan.splats.iter().map(|splat| splat.kind);
+        kinds.any(|kind| kind == SplatKind::Panic)
+    })
+}
+
+/// Whether a line of the kernel's is on the console.
+pub(crate) fn shows(path: &Path, message: &str) -> io::Result<bool> {
+    let bytes = fs::read(path)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines = text.lines();
+    Ok(lines.any(|line| kernel_message(line) == Some(message)))
+}
+
+/// The lines from a fault on, or the last lines if there is none; none of a
+/// file that cannot be read.
+pub(crate) fn telling(path: &Path, splat: Option<&Splat>, count: usize) -> Vec<String> {
+    let bytes = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let start = match splat {
+        Some(splat) => splat.line.saturating_sub(1),
+        None => lines.len().saturating_sub(count),
+    };
+    let shown = lines.iter().skip(start).take(count);
+    shown.map(|line| (*line).to_owned()).collect()
 }
 
 /// The last lines of a file, none if there are none.
@@ -196,128 +100,59 @@ pub(crate) fn tail(path: &Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::occasion::TestRun;
 
-    fn kind(line: &str) -> Option<SplatKind> {
-        classify(line).map(|(kind, _)| kind)
-    }
-
-    #[test]
-    fn the_kernels_own_forms_are_found() {
-        use SplatKind::*;
-        for (line, expected) in [
-            (
-                "[    1.000000] WARNING: CPU: 0 PID: 1 at mm/page_alloc.c:1 f+0x1/0x2",
-                Warning,
-            ),
-            (
-                "[    1.000000][   T12] BUG: Bad page state in process x  pfn:1",
-                Bug,
-            ),
-            (
-                "[    1.000000] BUG: kernel NULL pointer dereference, address: 0",
-                Bug,
-            ),
-            ("[    1.000000] kernel BUG at mm/swapfile.c:100!", Bug),
-            (
-                "[   10.000000] WARNING: possible circular locking dependency detected",
-                Locking,
-            ),
-            (
-                "[   10.000000] BUG: sleeping function called from invalid context at x",
-                Locking,
-            ),
-            (
-                "[   10.000000] INFO: trying to register non-static key.",
-                Locking,
-            ),
-            (
-                "[  240.000000] INFO: task swapper:12 blocked for more than 120 seconds.",
-                HungTask,
-            ),
-            (
-                "[   60.000000] rcu: INFO: rcu_sched self-detected stall on CPU",
-                RcuStall,
-            ),
-            (
-                "[   60.000000] rcu: INFO: rcu_sched detected stalls on CPUs/tasks:",
-                RcuStall,
-            ),
-            (
-                "[    2.000000] rust_kernel: panicked at module/x.rs:1:1:",
-                RustPanic,
-            ),
-            (
-                "[    2.000000] Oops: general protection fault, probably for non-c",
-                Oops,
-            ),
-            (
-                "[    2.000000] general protection fault: 0000 [#1] PREEMPT SMP",
-                Oops,
-            ),
-            ("[    2.000000] Oops: 0000 [#1] PREEMPT SMP NOPTI", Oops),
-            (
-                "[    2.000000] BUG: KASAN: slab-use-after-free in f+0x1/0x2",
-                Sanitizer,
-            ),
-            (
-                "[    2.000000] Kernel panic - not syncing: Fatal exception",
-                Panic,
-            ),
-            (
-                "[   30.000000] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [x:1]",
-                Bug,
-            ),
-            (
-                "some program$ [    1.000000] WARNING: CPU: 0 PID: 1 at x",
-                Warning,
-            ),
-        ] {
-            assert_eq!(kind(line), Some(expected), "{line}");
-        }
-    }
-
-    #[test]
-    fn what_programs_do_is_no_kernel_fault() {
-        for line in [
-            "[    9.000000] traps: prog[77] general protection fault ip:40 sp:7f error:0 in prog",
-            "[    9.000000] prog[77]: segfault at 0 ip 000 sp 000 error 4 in prog[400000+1000]",
-            "WARNING: this is a program's own",
-            "[INFO] BUG: a program's log",
-            "[    9.000000] EXT4-fs (vda): mounted filesystem",
-            "[    9.000000] process 77 (prog) attempted a POSIX timer syscall",
-        ] {
-            assert_eq!(kind(line), None, "{line}");
-        }
-    }
-
-    #[test]
-    fn a_splat_knows_its_node_and_line() {
+    fn scanned(text: &str) -> ConsoleScan {
         let temp = tempfile::tempdir().expect("temporary directory");
         let dir = temp.path().join("server");
         fs::create_dir(&dir).expect("directory");
         let path = dir.join(FILE);
-        fs::write(&path, "[    0.1] Linux\r\n[    0.2] WARNING: x\r\n").expect("file");
-        let splats = scan(&path).expect("scan");
+        fs::write(&path, text).expect("file");
+        scan(&path).expect("scan")
+    }
+
+    #[test]
+    fn a_splat_knows_its_node_and_line() {
+        let splats = scanned("[    0.1] Linux\r\n[    0.2] WARNING: x\r\n").splats;
         assert_eq!(splats.len(), 1);
         assert_eq!((splats[0].node.as_str(), splats[0].line), ("server", 2));
+        assert_eq!(
+            splats[0].to_string(),
+            "warning on server before any test, line 2: WARNING: x"
+        );
+    }
+
+    #[test]
+    fn a_splat_belongs_to_the_test_between_whose_marks_it_is() {
+        let (one, two) = (TestRun::new("one"), TestRun::new("two"));
+        let text = format!(
+            "[ 0.1] WARNING: a\n[ 1.0] {}\n[ 1.1] WARNING: b\n[ 2.0] {}\n\
+             [ 2.1] WARNING: c\n[ 3.0] {}\n[ 3.1] WARNING: d\n",
+            one.begin(),
+            one.end(),
+            two.begin()
+        );
+        let occasions = scanned(&text).splats.into_iter().map(|s| s.occasion);
+        let expected = [
+            Occasion::BeforeTests,
+            Occasion::During(one.clone()),
+            Occasion::After(one),
+            Occasion::During(two),
+        ];
+        assert_eq!(occasions.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn messages_that_were_lost_leave_a_gap() {
+        let run = TestRun::new("one");
+        let gap = "** 12 printk messages dropped **";
+        let text = format!("[ 1.0] {}\r\n{gap}\r\n[ 2.0] on it goes\r\n", run.begin());
+        assert_eq!(scanned(&text).gaps, [Occasion::During(run)]);
+        assert!(scanned("[ 1.0] nothing\n").gaps.is_empty());
     }
 
     #[test]
     fn a_console_that_cannot_be_read_is_an_error() {
         assert!(scan(Path::new("/nowhere/console.log")).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn no_line_panics(line in ".{0,80}") {
-            let _ = classify(&line);
-        }
-
-        #[test]
-        fn a_warning_is_found_behind_any_stamp(seconds in 0u32.., micros in 0u32..1_000_000) {
-            let line = format!("[{seconds:5}.{micros:06}] WARNING: x");
-            prop_assert_eq!(kind(&line), Some(SplatKind::Warning));
-        }
     }
 }

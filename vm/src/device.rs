@@ -91,12 +91,23 @@ pub struct PanicWatch;
 
 impl Device for PanicWatch {
     fn qemu_args(&self) -> Vec<OsString> {
-        // Paused, not ended: the console's last lines and a dump survive.
-        words("-no-reboot -action panic=pause -device pvpanic-pci")
+        // Paused, not ended: the console's last lines and a dump survive, with
+        // pvpanic and without, where a panic is a restart.
+        words("-no-reboot -action panic=pause,shutdown=pause -device pvpanic-pci")
     }
 
     fn kernel_args(&self) -> Vec<String> {
         words("panic=-1 oops=panic")
+    }
+}
+
+/// Where the kernel leaves what a dump of its memory is read by.
+#[derive(Clone, Copy, Debug)]
+pub struct DumpNotes;
+
+impl Device for DumpNotes {
+    fn qemu_args(&self) -> Vec<OsString> {
+        words("-device vmcoreinfo")
     }
 }
 

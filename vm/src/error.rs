@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::outcome::Outcome;
 use crate::size::Size;
 
 /// A result of this crate.
@@ -76,13 +77,18 @@ pub enum Error {
         /// The last console lines, each on a line of its own, or nothing.
         tail: String,
     },
-    /// The node was up and is not any more.
-    #[error("node `{node}` is gone: {reason}")]
+    /// The node was up and is not any more. The last lines of its console
+    /// follow the reason.
+    #[error("node `{node}` is gone: {reason}{tail}")]
     NodeGone {
         /// Which node.
         node: String,
+        /// What it ended as.
+        outcome: Outcome,
         /// What became of it.
         reason: String,
+        /// The last console lines, each on a line of its own, or nothing.
+        tail: String,
     },
     /// A command that is part of bringing the cluster up failed in a node.
     #[error("{what} on node `{node}` failed: {detail}")]

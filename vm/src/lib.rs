@@ -22,6 +22,7 @@
 
 mod accel;
 mod cluster;
+mod collect;
 mod console;
 mod device;
 pub mod doctor;
@@ -31,8 +32,11 @@ mod lease;
 mod limit;
 mod link;
 mod machine;
+mod marks;
 mod node;
+mod occasion;
 mod options;
+mod outcome;
 mod prepare;
 mod probe;
 mod process;
@@ -43,29 +47,36 @@ mod report;
 mod request;
 mod rundir;
 mod size;
+mod splat;
 mod status;
 pub mod supervisor;
 pub mod swap;
+mod symbols;
 mod sys;
 pub mod virtiofs;
+mod within;
 
 use std::os::fd::BorrowedFd;
 
 pub use cluster::Cluster;
-pub use console::{Splat, SplatKind, classify};
+pub use collect::{Collected, Missing, collect};
+pub use console::ConsoleScan;
 pub use device::Accel;
 pub use error::{Error, Result};
 pub use fault::{Fault, LinkFaults, Percent};
 pub use lease::abandon;
 pub use limit::MemoryGroup;
 pub use node::Node;
+pub use occasion::{Occasion, TestRun};
 pub use options::{AccelChoice, DEFAULT_NAME, KernelVariant, UpOptions};
+pub use outcome::{NO_KVM, Outcome};
 pub use process::{Process, ProcessHandle};
 pub use profile::{Address, Profile, ProfileLink, ProfileNode, ProfileNodes};
 pub use rapidswap_protocol::{Exec, ExitStatus, Output, WindowSize};
 pub use report::Report;
 pub use size::Size;
-pub use status::{NodeState, NodeStatus, Status};
+pub use splat::{Splat, SplatKind, classify};
+pub use status::{Gone, NodeState, NodeStatus, Status};
 
 /// The size of the terminal behind a descriptor, if it is one.
 pub fn window_size(fd: BorrowedFd<'_>) -> Option<WindowSize> {

@@ -89,6 +89,7 @@ mod tests {
                     cpus: 1,
                 }),
                 Box::new(PanicWatch),
+                Box::new(DumpNotes),
                 Box::new(Console {
                     log: "/run/client/console.log".into(),
                 }),

@@ -197,7 +197,17 @@ fn done(connection: &UnixStream) -> Result<()> {
 pub(crate) fn failed(reply: Reply) -> Error {
     match reply {
         Reply::UnknownNode { node, known } => Error::UnknownNode { node, known },
-        Reply::NodeGone { node, reason } => Error::NodeGone { node, reason },
+        Reply::NodeGone {
+            node,
+            outcome,
+            reason,
+            tail,
+        } => Error::NodeGone {
+            node,
+            outcome,
+            reason,
+            tail,
+        },
         Reply::Remote { errno, message } => AgentError::Remote { errno, message }.into(),
         Reply::Failed(reason) => Error::Supervisor(reason),
         other => Error::Supervisor(format!("the supervisor answered out of turn: {other:?}")),

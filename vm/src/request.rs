@@ -14,6 +14,7 @@ use rapidswap_protocol::{Exec, ExitStatus, WindowSize};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::fault::Fault;
+use crate::outcome::Outcome;
 use crate::status::Status;
 use crate::sys;
 
@@ -77,7 +78,12 @@ pub(crate) enum Reply {
     /// The node is not one of this cluster's.
     UnknownNode { node: String, known: String },
     /// The node is not up any more.
-    NodeGone { node: String, reason: String },
+    NodeGone {
+        node: String,
+        outcome: Outcome,
+        reason: String,
+        tail: String,
+    },
     /// The agent could not do it; `errno` is 0 where there is none.
     Remote { errno: i32, message: String },
     /// Anything else that failed.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::Accel;
 use crate::fault::LinkFaults;
 use crate::options::KernelVariant;
+use crate::outcome::Outcome;
 use crate::profile::Profile;
 
 /// A running cluster, as `status` shows it.
@@ -29,6 +30,8 @@ pub struct Status {
     pub kernel: KernelVariant,
     /// What that kernel calls itself.
     pub kernel_release: String,
+    /// Its file, with line tables.
+    pub vmlinux: PathBuf,
     /// Processors of each node.
     pub cpus: u32,
     /// The supervisor's process.
@@ -78,8 +81,17 @@ pub enum NodeState {
     Up,
     /// Its processors are stopped; they can be resumed.
     Paused,
-    /// It will not come back, and this is why.
-    Gone(String),
+    /// It will not come back.
+    Gone(Gone),
+}
+
+/// What became of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// What it ended as.
+    pub outcome: Outcome,
+    /// Why, for people.
+    pub reason: String,
 }
 
 impl NodeState {
@@ -97,7 +109,7 @@ impl NodeState {
 impl fmt::Display for NodeState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NodeState::Gone(reason) => write!(f, "gone: {reason}"),
+            NodeState::Gone(gone) => write!(f, "gone: {}", gone.reason),
             other => f.write_str(other.word()),
         }
     }
@@ -135,8 +147,8 @@ impl fmt::Display for Status {
             )?;
         }
         for node in &self.nodes {
-            if let NodeState::Gone(reason) = &node.state {
-                write!(f, "\n{} is gone: {reason}", node.name)?;
+            if let NodeState::Gone(gone) = &node.state {
+                write!(f, "\n{} is gone: {}", node.name, gone.reason)?;
             }
         }
         Ok(())

@@ -8,6 +8,7 @@
 //! end is the end of the cluster. An interrupted `up` thus leaves nothing.
 
 mod children;
+mod fate;
 mod faults;
 mod guest;
 mod hardware;
@@ -29,9 +30,10 @@ use std::time::Duration;
 
 use crate::error::{Error, IoContext, Result};
 use crate::fault::LinkFaults;
+use crate::outcome::Outcome;
 use crate::request;
 use crate::rundir::{self, RunDir};
-use crate::status::{NodeState, Status};
+use crate::status::{Gone, NodeState, Status};
 use crate::{programs, qmp, sys};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::dup2;
@@ -162,6 +164,7 @@ fn start(
         swap: false,
         kernel: plan.kernel,
         kernel_release: plan.kernel_release.clone(),
+        vmlinux: plan.vmlinux.clone(),
         cpus: plan.cpus,
         supervisor: std::process::id(),
         run_dir: run.to_owned(),
@@ -218,13 +221,22 @@ fn dispatch(
                     report(LeaseReport::Ready);
                 }
             }
-            Event::Booted(index, Err(reason)) => shared.guests[index].lost(reason),
+            Event::Booted(index, Err(reason)) => shared.guests[index].lost(Gone {
+                outcome: Outcome::BootFailed,
+                reason,
+            }),
             Event::Ended(child) => {
-                let (node, what) = children.reap(child);
-                shared.guests[node].lost(what);
+                let (node, reason) = children.reap(child);
+                shared.guests[node].lost(Gone {
+                    outcome: Outcome::InfrastructureFailed,
+                    reason,
+                });
             }
             Event::Kill(index) => {
-                shared.guests[index].lost("it was killed on request".into());
+                shared.guests[index].lost(Gone {
+                    outcome: Outcome::InfrastructureFailed,
+                    reason: "it was killed on request".into(),
+                });
                 children.kill(index);
             }
             Event::Qmp(index, event) => shared.guests[index].observe(&event),
@@ -245,8 +257,8 @@ fn dispatch(
         }
         if !committed {
             for guest in &shared.guests {
-                if let NodeState::Gone(reason) = guest.state() {
-                    return Err(guest.boot_error(reason));
+                if let NodeState::Gone(gone) = guest.state() {
+                    return Err(guest.boot_error(gone.reason));
                 }
             }
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use rapidswap_progress::Reporter;
+use rapidswap_tests::artifacts;
 use rapidswap_tests::guest::Guest;
 use rapidswap_tests::interrupt;
 use rapidswap_tests::limit::Limit;
@@ -17,6 +18,7 @@ use rapidswap_tests::remote_module::selftest;
 use rapidswap_tests::reports::{Faults, PAGE_PATTERN, PageOuts, parse};
 use rapidswap_tests::scene::Scene;
 use rapidswap_tests::table::Table;
+use rapidswap_tests::verdict::{Splatted, exit_code};
 use rapidswap_vm::{Cluster, UpOptions};
 use serde::Serialize;
 
@@ -96,7 +98,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("bench: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(exit_code(&error))
         }
     }
 }
@@ -120,10 +122,15 @@ fn bench(cli: &Cli) -> Result<Outcome> {
     let scene = Scene::of(cluster)?;
     let measured = measure(cli, &scene, &reporter, rounds);
     let splats = scene.splats();
+    if measured.is_err() || !splats.as_ref().is_ok_and(Vec::is_empty) {
+        artifacts::keep(&scene, &cli.name);
+    }
     let down = scene.cluster.down().context("take the cluster down");
     let outcome = measured?;
     let splats = splats?;
-    ensure!(splats.is_empty(), "kernel faults: {}", splats.join("; "));
+    if !splats.is_empty() {
+        return Err(Splatted(splats.join("; ")).into());
+    }
     down?;
     Ok(outcome)
 }

@@ -2,20 +2,22 @@
 //! two nodes, runs a program under a memory limit with its pages going to the
 //! other node's memory, checks every byte, and takes everything down.
 //!
-//! Exit status: 0 all right, 1 a corrupt byte, a kernel fault, or no page
-//! remote, 2 it could not be shown.
+//! Exit status: that of `rapidswap_vm::Outcome`; 1 is a corrupt byte, or no
+//! page remote.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use rapidswap_progress::Reporter;
+use rapidswap_tests::artifacts;
 use rapidswap_tests::interrupt;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, Verified, report};
 use rapidswap_tests::scene::Scene;
 use rapidswap_tests::table::{Table, bytes};
-use rapidswap_vm::{AccelChoice, Cluster, UpOptions};
+use rapidswap_tests::verdict::exit_code;
+use rapidswap_vm::{AccelChoice, Cluster, Outcome as Ended, UpOptions};
 use serde::Serialize;
 
 #[derive(Parser)]
@@ -82,11 +84,11 @@ fn main() -> ExitCode {
             for fault in &faults {
                 eprintln!("demo: {fault}");
             }
-            ExitCode::from(u8::from(!faults.is_empty()))
+            ExitCode::from(outcome.ended().code())
         }
         Err(error) => {
             eprintln!("demo: {error:#}");
-            ExitCode::from(2)
+            ExitCode::from(exit_code(&error))
         }
     }
 }
@@ -112,6 +114,9 @@ fn show(cli: &Cli) -> Result<Outcome> {
     let cluster = Cluster::up(&options, &reporter)?;
     let scene = Scene::of(cluster)?;
     let outcome = measure(cli, &scene, &reporter);
+    if !outcome.as_ref().is_ok_and(|o| o.faults().is_empty()) {
+        artifacts::keep(&scene, &cli.name);
+    }
     let down = scene.cluster.down().context("take the cluster down");
     let outcome = outcome?;
     down?;
@@ -160,6 +165,16 @@ fn rounded(value: f64) -> f64 {
 }
 
 impl Outcome {
+    /// What the run ended as: a kernel's complaint comes before the rest,
+    /// which may be its consequence.
+    fn ended(&self) -> Ended {
+        match (self.splats.is_empty(), self.faults().is_empty()) {
+            (false, _) => Ended::GuestSplat,
+            (true, false) => Ended::TestFailed,
+            (true, true) => Ended::Passed,
+        }
+    }
+
     /// Why this is no success, a line each.
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();

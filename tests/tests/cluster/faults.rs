@@ -181,11 +181,11 @@ fn a_client_is_reset_and_a_server_killed() -> Result<()> {
         ensure!(killed.status.success(), "{killed:?}");
         let code = waiting.wait()?.code();
         eprintln!("seen after {:?}", start.elapsed());
-        ensure!(code == Some(98) && start.elapsed() < Duration::from_secs(1));
-        let NodeState::Gone(reason) = state(&scene.cluster, "server")? else {
+        ensure!(code == Some(94) && start.elapsed() < Duration::from_secs(1));
+        let NodeState::Gone(gone) = state(&scene.cluster, "server")? else {
             anyhow::bail!("the server is still there");
         };
-        ensure!(reason.contains("killed on request"), "{reason}");
+        ensure!(gone.reason.contains("killed on request"), "{gone:?}");
         let output = rapidswap::run(&["--name", "test-fault", "fault", "reset", "server"])?;
         let line = rapidswap::refusal(&output)?;
         ensure!(line.contains("killed on request"), "{line}");

@@ -1,36 +1,113 @@
-//! A run fails if a kernel complains: shown by a complaint that is planted.
+//! A run fails if a kernel complains, and what can be had of the cluster is
+//! kept: shown by a complaint that is planted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use rapidswap_progress::Reporter;
-use rapidswap_tests::remote_module::insmod;
-use rapidswap_tests::scene::{Scene, guarded, options};
+use rapidswap_tests::provoke::Provoked;
+use rapidswap_tests::rapidswap::{run, target};
+use rapidswap_tests::scene::{guarded, options};
 use rapidswap_vm::Cluster;
 
-fn plant(scene: &Scene) -> Result<()> {
-    insmod(&scene.client, "lkdtm", &[])?;
-    let trigger = "/sys/kernel/debug/provoke-crash/DIRECT";
-    scene.client.write(trigger, "WARNING")
+/// What is kept of each node that answers.
+const FILES: [&str; 10] = [
+    "agent.log",
+    "commands.log",
+    "console.log",
+    "dmesg.txt",
+    "qemu-state.txt",
+    "qemu.log",
+    "qemu.txt",
+    "statistics.txt",
+    "sysrq-memory.txt",
+    "sysrq-tasks.txt",
+];
+
+/// How a compressed kernel dump begins, and the machine it is of.
+const KDUMP: &[u8] = b"KDUMP   ";
+const MACHINE: &[u8] = b"x86_64";
+
+/// Checks that all is there of both nodes, and that it is what its name says.
+fn whole(dir: &Path) -> Result<()> {
+    let missing = fs::read_to_string(dir.join("missing.txt")).unwrap_or_default();
+    ensure!(missing.is_empty(), "{missing}");
+    for node in ["client", "server"] {
+        let read = |file: &str| {
+            let path = dir.join(node).join(file);
+            fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+        };
+        for file in FILES {
+            read(file)?;
+        }
+        for (file, text) in [
+            ("dmesg.txt", "Linux version"),
+            ("qemu.txt", "qemu-system-x86_64"),
+            ("qemu-state.txt", "RIP="),
+            ("statistics.txt", "rswpout"),
+            ("sysrq-memory.txt", "Mem-Info"),
+            ("sysrq-tasks.txt", "task:kthreadd"),
+        ] {
+            ensure!(read(file)?.contains(text), "{node}: no {text} in {file}");
+        }
+    }
+    Ok(())
 }
 
 #[test]
 fn a_planted_warning_fails_a_test_that_passes() -> Result<()> {
     let name = "test-splat";
     let cluster = Cluster::up(&options(name)?, &Reporter::auto())?;
-    let error = guarded(cluster, plant)
-        .err()
-        .context("the warning was not seen")?;
+    let temp = tempfile::tempdir()?;
+    let dir = temp.path().join("kept");
+    let path = dir.to_str().context("a path in UTF-8")?;
+    let collected = run(&["collect", "--name", name, "--dump", path])?;
+    ensure!(collected.status.success(), "{collected:?}");
+    whole(&dir)?;
+    for node in ["client", "server"] {
+        let dump = fs::read(dir.join(node).join("vmcore"))?;
+        let header = dump.get(..4096).context("a short dump")?;
+        ensure!(header.starts_with(KDUMP), "{node}: no kernel dump");
+        let machine = header.windows(MACHINE.len()).any(|word| word == MACHINE);
+        ensure!(machine, "{node}: a dump of another machine");
+    }
+
+    let error = guarded(cluster, |scene| {
+        Provoked::new(&scene.client)?.fault("WARNING")
+    })
+    .err()
+    .context("the warning was not seen")?;
     let message = format!("{error:#}");
-    ensure!(
-        message.contains("kernel faults") && message.contains("WARNING"),
-        "{message}"
-    );
-    ensure!(
-        message.contains("client"),
-        "it does not say which node: {message}"
-    );
+    let test = "splats::a_planted_warning_fails_a_test_that_passes";
+    let expected = format!("guest splat (99) on client: warning on client during {test}");
+    ensure!(message.starts_with(&expected), "{message}");
     ensure!(
         Cluster::attach(name).is_err(),
         "the cluster is still up after the failure"
     );
+    let kept = newest_failure()?;
+    whole(&kept)?;
+    let traces = fs::read_to_string(kept.join("traces.txt"))?;
+    ensure!(
+        traces.contains("(fs/read_write.c:") || traces.contains(" in fs/read_write.c:"),
+        "{traces}"
+    );
     Ok(())
+}
+
+/// The directory of the failure just now.
+fn newest_failure() -> Result<PathBuf> {
+    let place = match std::env::var_os("RAPIDSWAP_ARTIFACTS") {
+        Some(place) => PathBuf::from(place),
+        None => target().join("failures"),
+    };
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(&place)? {
+        let path = entry?.path();
+        kept.push((fs::metadata(&path)?.modified()?, path));
+    }
+    kept.sort();
+    let (_, newest) = kept.pop().context("nothing was kept")?;
+    Ok(newest)
 }

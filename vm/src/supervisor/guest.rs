@@ -13,6 +13,7 @@ use rapidswap_protocol::Agent;
 use serde_json::json;
 
 use super::children::{self, Children};
+use super::fate::{Fate, fate};
 use super::hardware::{Descriptors, Handed, machine, swap_disk};
 use super::port::Port;
 use super::{Event, NodePlan, Plan};
@@ -20,9 +21,10 @@ use crate::console;
 use crate::device::LINK;
 use crate::error::{Error, IoContext, Result};
 use crate::machine::{QEMU, printable};
+use crate::outcome::Outcome;
 use crate::qmp::{self, Qmp, Reboot};
 use crate::request::Reply;
-use crate::status::{NodeState, NodeStatus};
+use crate::status::{Gone, NodeState, NodeStatus};
 use crate::{sys, virtiofs};
 
 /// A running virtual machine.
@@ -122,6 +124,10 @@ impl Guest {
     fn greet(&self, deadline: Duration) -> Result<()> {
         let (reader, writer) = self.port.connect()?;
         let agent = Agent::attach(reader, writer, deadline)?;
+        // What it had to do without.
+        let log = self.dir.join("agent.log");
+        let written = fs::write(&log, &agent.hello().notes);
+        written.what(|| format!("cannot write {}", log.display()))?;
         *self.agent.lock().unwrap_or_else(|e| e.into_inner()) = Some(agent);
         self.become_state(|state| matches!(state, NodeState::Booting).then_some(NodeState::Up));
         Ok(())
@@ -136,9 +142,9 @@ impl Guest {
     pub(crate) fn agent(&self) -> Result<Agent> {
         let agent = self.agent.lock().unwrap_or_else(|e| e.into_inner()).clone();
         match (self.state(), agent) {
-            (NodeState::Gone(reason), _) => Err(self.gone(reason)),
+            (NodeState::Gone(gone), _) => Err(self.gone(gone)),
             (NodeState::Up | NodeState::Paused, Some(agent)) => Ok(agent),
-            _ => Err(self.gone("it has not booted yet".into())),
+            _ => Err(self.gone(not_booted())),
         }
     }
 
@@ -146,29 +152,32 @@ impl Guest {
     pub(crate) fn qmp(&self) -> Result<&Qmp> {
         match (self.state(), self.qmp.get()) {
             (_, Some(qmp)) => Ok(qmp),
-            (NodeState::Gone(reason), None) => Err(self.gone(reason)),
-            (_, None) => Err(self.gone("it has not booted yet".into())),
+            (NodeState::Gone(gone), None) => Err(self.gone(gone)),
+            (_, None) => Err(self.gone(not_booted())),
         }
     }
 
-    fn gone(&self, reason: String) -> Error {
+    fn gone(&self, gone: Gone) -> Error {
         Error::NodeGone {
             node: self.name.clone(),
-            reason,
+            outcome: gone.outcome,
+            reason: gone.reason,
+            tail: String::new(),
         }
     }
 
     /// What a client is told of a node that is gone.
-    pub(crate) fn gone_reply(&self, reason: &str) -> Reply {
-        let reason = format!("{reason}; see {}", self.console().display());
+    pub(crate) fn gone_reply(&self, gone: Gone) -> Reply {
         Reply::NodeGone {
             node: self.name.clone(),
-            reason,
+            outcome: gone.outcome,
+            reason: format!("{}; see {}", gone.reason, self.console().display()),
+            tail: self.tail(),
         }
     }
 
     /// Why the agent's stream broke: the reason may be a moment behind.
-    pub(crate) fn why_gone(&self) -> String {
+    pub(crate) fn why_gone(&self) -> Gone {
         let state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         let waited = self
             .changed
@@ -176,40 +185,35 @@ impl Guest {
                 !matches!(state, NodeState::Gone(_) | NodeState::Booting)
             });
         match &*waited.unwrap_or_else(|e| e.into_inner()).0 {
-            NodeState::Gone(reason) => reason.clone(),
-            NodeState::Booting => "it was reset".to_owned(),
-            _ => "its agent's connection broke".to_owned(),
+            NodeState::Gone(gone) => gone.clone(),
+            state => Gone {
+                outcome: Outcome::InfrastructureFailed,
+                reason: match state {
+                    NodeState::Booting => "it was reset".to_owned(),
+                    _ => "its agent's connection broke".to_owned(),
+                },
+            },
         }
     }
 
     /// It will not come back: what waits for its agent ends now.
-    pub(super) fn lost(&self, reason: String) {
+    pub(super) fn lost(&self, gone: Gone) {
         self.become_state(|state| match state {
             // The first reason is the cause of the others.
             NodeState::Gone(_) => None,
-            _ => Some(NodeState::Gone(reason)),
+            _ => Some(NodeState::Gone(gone)),
         });
         self.port.cut();
     }
 
     /// Takes notice of what its QEMU says.
     pub(super) fn observe(&self, event: &qmp::Event) {
-        match event {
-            qmp::Event::GuestPanicked => self.lost("its kernel panicked".into()),
-            qmp::Event::Shutdown(reason) => self.lost(match reason.as_str() {
-                "guest-reset" => "its kernel rebooted".into(),
-                "guest-shutdown" => "it was shut down".into(),
-                other => format!("its QEMU shut down ({other})"),
-            }),
-            qmp::Event::Resume => self.running(),
-            qmp::Event::Stop => match self.qmp().and_then(Qmp::status).as_deref() {
-                Ok("internal-error") => {
-                    self.lost("its processor stopped with an internal error".into());
-                }
-                Ok("paused") => self.paused(),
-                // Running again, or an event that says more follows.
-                _ => {}
-            },
+        let status = || self.qmp().and_then(Qmp::status).ok();
+        match fate(event, status, || console::panicked(&self.console())) {
+            Some(Fate::Gone(gone)) => self.lost(gone),
+            Some(Fate::Paused) => self.paused(),
+            Some(Fate::Running) => self.running(),
+            None => {}
         }
     }
 
@@ -244,7 +248,7 @@ impl Guest {
         let qmp = self.qmp()?;
         let ready = qmp.reboot(Reboot::Resets);
         ready.map_err(|error| match self.state() {
-            NodeState::Gone(reason) => self.gone(reason),
+            NodeState::Gone(gone) => self.gone(gone),
             _ => error,
         })?;
         self.port.cut();
@@ -253,9 +257,12 @@ impl Guest {
         // Whether it came or not, the next reboot of its own is its end.
         let back = qmp.reboot(Reboot::Ends);
         booted.and(back).map_err(|error| {
-            let reason = format!("it did not come back from a reset: {error}");
-            self.lost(reason.clone());
-            self.gone(reason)
+            let gone = Gone {
+                outcome: Outcome::BootFailed,
+                reason: format!("it did not come back from a reset: {error}"),
+            };
+            self.lost(gone.clone());
+            self.gone(gone)
         })?;
         self.become_state(|state| matches!(state, NodeState::Booting).then_some(NodeState::Up));
         Ok(())
@@ -286,15 +293,18 @@ impl Guest {
 
     /// The error of an `up` that this node made fail.
     pub(super) fn boot_error(&self, reason: String) -> Error {
-        let mut tail = console::tail(&self.console());
-        // QEMU's own complaint, when it would not even start.
-        tail.extend(console::tail(&self.dir.join("qemu.log")));
-        let tail = tail.iter().flat_map(|line| ["\n  ", line]).collect();
         Error::Boot {
             node: self.name.clone(),
             reason,
-            tail,
+            tail: self.tail(),
         }
+    }
+
+    /// The last of its console, and QEMU's own complaint if it had one.
+    fn tail(&self) -> String {
+        let mut tail = console::tail(&self.console());
+        tail.extend(console::tail(&self.dir.join("qemu.log")));
+        tail.iter().flat_map(|line| ["\n  ", line]).collect()
     }
 
     fn console(&self) -> PathBuf {
@@ -313,5 +323,13 @@ impl Guest {
             console: self.console(),
             command_line: self.dir.join("qemu.txt"),
         }
+    }
+}
+
+/// Why nothing can be asked of a node that boots.
+fn not_booted() -> Gone {
+    Gone {
+        outcome: Outcome::BootFailed,
+        reason: "it has not booted yet".to_owned(),
     }
 }

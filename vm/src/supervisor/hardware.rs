@@ -7,8 +7,8 @@ use std::path::Path;
 use super::{Plan, relay};
 use crate::console;
 use crate::device::{
-    AgentPort, Board, Console, Control, Device, Entropy, Identity, Link, PanicWatch, Payload,
-    RootDisk, SwapDisk,
+    AgentPort, Board, Console, Control, Device, DumpNotes, Entropy, Identity, Link, PanicWatch,
+    Payload, RootDisk, SwapDisk,
 };
 use crate::error::{IoContext, Result};
 use crate::machine::Machine;
@@ -36,6 +36,7 @@ pub(super) fn machine(plan: &Plan, index: usize, run: &Path, fds: &Descriptors) 
             cpus: plan.cpus,
         }),
         Box::new(PanicWatch),
+        Box::new(DumpNotes),
         Box::new(Console {
             log: run.join(&node.name).join(console::FILE),
         }),

@@ -17,7 +17,7 @@ use super::{Event, Shared, faults};
 use crate::console;
 use crate::error::Error;
 use crate::request::{self, Control, Reply, Request};
-use crate::status::Status;
+use crate::status::{Gone, Status};
 
 /// Takes connections for as long as the supervisor lives.
 pub(super) fn accept(listener: &UnixListener, shared: &Arc<Shared>, events: &Sender<Event>) {
@@ -129,19 +129,27 @@ fn status(shared: &Shared) -> Status {
     let consoles = status.nodes.iter().map(|node| &node.console);
     status.splats = consoles
         .filter_map(|path| console::scan(path).ok())
-        .map(|s| s.len())
+        .map(|scan| scan.splats.len())
         .sum();
     status
 }
 
 /// What a client is told of an error that has to do with `node`.
 fn failure(shared: &Shared, node: &str, error: Error) -> Reply {
-    let gone = |node: &str, reason: &dyn Fn(&Guest) -> String| match shared.known(node) {
-        Ok(guest) => guest.gone_reply(&reason(guest)),
+    let gone = |node: &str, reason: &dyn Fn(&Guest) -> Gone| match shared.known(node) {
+        Ok(guest) => guest.gone_reply(reason(guest)),
         Err(error) => Reply::Failed(error.to_string()),
     };
     match error {
-        Error::NodeGone { node, reason } => gone(&node, &|_| reason.clone()),
+        Error::NodeGone {
+            node,
+            outcome,
+            reason,
+            ..
+        } => gone(&node, &|_| Gone {
+            outcome,
+            reason: reason.clone(),
+        }),
         Error::UnknownNode { node, known } => Reply::UnknownNode { node, known },
         Error::Agent(AgentError::Gone) => gone(node, &Guest::why_gone),
         Error::Agent(AgentError::Remote { errno, message }) => Reply::Remote { errno, message },

@@ -26,9 +26,13 @@ Exit status: that of the command for `exec`, `shell` and `run` (128 and the
 signal if one killed it); else 0 for success and
     1  failed, and one line on standard error says why
     2  wrong command line
+   77  skipped, with a reason
+   94  infrastructure failed: QEMU, the supervisor, a build
+   95  hang: something did not end in its time
    96  `--accel kvm`, and no guest boots under KVM
-   97  a node did not boot
-   98  a node is gone: its kernel panicked, or its QEMU ended
+   97  boot failed: a node did not come up
+   98  guest panic: a node's kernel gave up or rebooted
+   99  guest splat: a node's kernel complained
   124  the command ran for longer than `exec --timeout` allows
   126  the command is there and cannot be executed
   127  there is no such command
@@ -104,6 +108,14 @@ pub enum Command {
         /// As one JSON array.
         #[arg(long)]
         json: bool,
+    },
+    /// Keep what can be had of the cluster: consoles, logs, tasks, statistics.
+    Collect {
+        /// The nodes' memory too, a vmcore each, for crash or drgn.
+        #[arg(long)]
+        dump: bool,
+        /// Where to; a new directory here unless given.
+        dir: Option<PathBuf>,
     },
     /// Print completions for a shell.
     Completions {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod collect;
 mod complete;
 mod copy;
 mod foreground;
@@ -16,8 +17,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
-    Cluster, Error, Exec, MemoryGroup, NodeState, UpOptions, WindowSize, doctor, supervisor,
-    virtiofs,
+    Cluster, Error, Exec, MemoryGroup, UpOptions, WindowSize, doctor, supervisor, virtiofs,
 };
 
 use args::{Args, Command, Internal};
@@ -60,12 +60,7 @@ fn run(args: Args) -> anyhow::Result<u8> {
         Command::Status { json } => {
             let report = Cluster::attach(&name)?.report()?;
             output::report(&report, json)?;
-            let all_up = report
-                .status
-                .nodes
-                .iter()
-                .all(|node| !matches!(node.state, NodeState::Gone(_)));
-            Ok(if all_up { 0 } else { output::NODE_GONE })
+            Ok(output::outcome(&report.status).code())
         }
         Command::Exec {
             node,
@@ -124,6 +119,7 @@ fn run(args: Args) -> anyhow::Result<u8> {
             let bad = |finding: &doctor::Finding| finding.verdict == doctor::Verdict::Bad;
             Ok(u8::from(findings.iter().any(bad)))
         }
+        Command::Collect { dump, dir } => collect::run(&Cluster::attach(&name)?, dir, dump),
         Command::Completions { shell } => {
             complete::print_registration(shell)?;
             Ok(0)

@@ -3,26 +3,33 @@
 use std::io::{self, Write};
 
 use clap::error::ErrorKind;
+use rapidswap_protocol::Error as AgentError;
 use rapidswap_vm::doctor::Finding;
-use rapidswap_vm::{Error, Report};
+use rapidswap_vm::{Error, NodeState, Outcome, Report, Status};
 
 /// The command line makes no sense.
 const WRONG_USAGE: u8 = 2;
-/// `--accel kvm` and it does not work.
-const NO_KVM: u8 = 96;
-/// A node did not boot.
-const BOOT_FAILED: u8 = 97;
-/// A node is gone.
-pub const NODE_GONE: u8 = 98;
 
 /// The exit status for an error.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Error>() {
-        Some(Error::KvmUnusable(_)) => NO_KVM,
-        Some(Error::Boot { .. }) => BOOT_FAILED,
-        Some(Error::NodeGone { .. }) => NODE_GONE,
-        Some(Error::Agent(agent)) => missing_command(agent),
-        _ => 1,
+        Some(Error::Agent(agent @ AgentError::Remote { .. })) => missing_command(agent),
+        Some(error) => error.exit_code(),
+        None => Outcome::TestFailed.code(),
+    }
+}
+
+/// How a cluster is, as an outcome: what became of the first node that is
+/// gone, or whether a kernel complained.
+pub fn outcome(status: &Status) -> Outcome {
+    let gone = status.nodes.iter().find_map(|node| match &node.state {
+        NodeState::Gone(gone) => Some(gone.outcome),
+        _ => None,
+    });
+    match gone {
+        Some(outcome) => outcome,
+        None if status.splats > 0 => Outcome::GuestSplat,
+        None => Outcome::Passed,
     }
 }
 
@@ -53,10 +60,10 @@ pub fn usage(error: &clap::Error) -> u8 {
 }
 
 /// As a shell: 127 for no such command, 126 for one that cannot be executed.
-fn missing_command(error: &rapidswap_protocol::Error) -> u8 {
+fn missing_command(error: &AgentError) -> u8 {
     use nix::libc::{EACCES, ENOENT, ENOEXEC};
     match error {
-        rapidswap_protocol::Error::Remote { errno, .. } => match *errno {
+        AgentError::Remote { errno, .. } => match *errno {
             ENOENT => 127,
             EACCES | ENOEXEC => 126,
             _ => 1,

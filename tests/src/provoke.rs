@@ -1,0 +1,109 @@
+//! Kernel faults on demand, by lkdtm.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use rapidswap_progress::Reporter;
+use rapidswap_vm::{Cluster, SplatKind, UpOptions};
+use serde_json::{Value, json};
+
+use crate::guest::{Guest, Running};
+use crate::remote_module::insmod;
+use crate::scene::{Scene, options};
+use crate::wait::wait_until;
+
+const TRIGGER: &str = "/sys/kernel/debug/provoke-crash/DIRECT";
+
+/// How long a fault may take to its console.
+const SEEN: Duration = Duration::from_secs(30);
+
+/// A cluster of a test's own, which it may ruin; with a second processor for
+/// what blocks the first.
+pub fn ruin(name: &str, cpus: u32, test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
+    let options = UpOptions {
+        cpus,
+        ..options(name)?
+    };
+    let scene = Scene::of(Cluster::up(&options, &Reporter::auto())?)?;
+    let result = test(&scene);
+    let down = scene.cluster.down();
+    result?;
+    Ok(down?)
+}
+
+/// Waits for a command that ends with its node.
+pub fn ends(command: Running) -> Result<()> {
+    let output = command.finish(SEEN)?;
+    bail!("the node did not end: {}", output.status)
+}
+
+/// A node whose kernel can be made to fail.
+pub struct Provoked<'a> {
+    guest: &'a Guest,
+}
+
+impl<'a> Provoked<'a> {
+    /// Prepares a node.
+    pub fn new(guest: &'a Guest) -> Result<Provoked<'a>> {
+        insmod(guest, "lkdtm", &[])?;
+        Ok(Provoked { guest })
+    }
+
+    /// A node that was prepared before.
+    pub fn again(guest: &'a Guest) -> Provoked<'a> {
+        Provoked { guest }
+    }
+
+    /// A fault after which the kernel goes on.
+    pub fn fault(&self, name: &str) -> Result<()> {
+        self.guest.write(TRIGGER, name)
+    }
+
+    /// A fault from which whoever asks for it does not come back.
+    pub fn fatal(&self, name: &str) -> Result<Running> {
+        let script = r#"printf %s "$1" > "$0""#;
+        self.guest.start(&["sh", "-c", script, TRIGGER, name])
+    }
+
+    /// From now on nobody tells QEMU of a panic.
+    pub fn unbind_pvpanic(&self) -> Result<()> {
+        let script = "cd /sys/bus/pci/drivers/pvpanic-pci\n\
+            for device in 0000:*; do echo $device > unbind; done";
+        self.guest.sh(script).map(drop)
+    }
+
+    /// A fault in the keyboard's interrupt.
+    pub fn panic_in_interrupt(&self) -> Result<()> {
+        let keys: Vec<Value> = ["alt", "sysrq", "c"]
+            .iter()
+            .map(|key| json!({"type": "qcode", "data": key}))
+            .collect();
+        let keys = json!({ "keys": keys });
+        Ok(self.guest.node.qmp("send-key", keys).map(drop)?)
+    }
+
+    /// Waits until the node's console shows a new fault of a kind.
+    pub fn wait_for(&self, kind: SplatKind, before: usize) -> Result<()> {
+        wait_until(&format!("a {kind} on the console"), SEEN, || {
+            Ok((self.count(kind)? > before).then_some(()))
+        })
+    }
+
+    /// How many faults of a kind the node's console shows.
+    pub fn count(&self, kind: SplatKind) -> Result<usize> {
+        let splats = self.guest.node.scan()?.splats;
+        Ok(splats.iter().filter(|splat| splat.kind == kind).count())
+    }
+
+    /// Writes to the node's log, and around the kernel to its console, as fast
+    /// as it can until the returned command is dropped.
+    pub fn flood(&self) -> Result<Running> {
+        let script = "echo on > /proc/sys/kernel/printk_devkmsg\n\
+            while :; do echo \"<3>[noise] WARNINGS BUGS\" > /dev/kmsg; done &\n\
+            while :; do printf '[noise] [noise '; done > /dev/ttyS0 &\n\
+            echo flowing; wait";
+        let mut flood = self.guest.start(&["sh", "-c", script])?;
+        flood.line()?;
+        Ok(flood)
+    }
+}

@@ -1,0 +1,105 @@
+//! A node that ends or hangs ends what waits for it.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rapidswap_tests::provoke::{Provoked, ends, ruin};
+use rapidswap_tests::rapidswap;
+use rapidswap_tests::scene::{Scene, scaled};
+use rapidswap_tests::watch::watch;
+use rapidswap_vm::{NodeState, Outcome};
+
+/// When the hang is noticed.
+const OVERDUE: Duration = Duration::from_secs(8);
+
+/// From the end of a QEMU until all that waits for its node knows.
+const NOTICED: Duration = Duration::from_secs(1);
+
+/// A QEMU that is killed while a command waits.
+fn is_killed(scene: &Scene) -> Result<()> {
+    let name = scene.cluster.name();
+    let status = scene.cluster.status()?;
+    let client = status.nodes.iter().find(|node| node.name == "client");
+    let qemu = Pid::from_raw(client.context("no client")?.pid as i32);
+    let words = [
+        "exec",
+        "--name",
+        name,
+        "client",
+        "--",
+        "sh",
+        "-c",
+        "echo on; exec cat",
+    ];
+    let mut exec = rapidswap::command(&words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut line = [0; 3];
+    exec.stdout
+        .as_mut()
+        .context("no output")?
+        .read_exact(&mut line)?;
+    let killed = Instant::now();
+    kill(qemu, Signal::SIGKILL)?;
+    let output = exec.wait_with_output()?;
+    let noticed = killed.elapsed();
+    eprintln!("an exec ended {noticed:?} after its QEMU");
+    ensure!(noticed < scaled(NOTICED)?, "it took {noticed:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let code = i32::from(Outcome::InfrastructureFailed.code());
+    ensure!(
+        output.status.code() == Some(code),
+        "{}: {said}",
+        output.status
+    );
+    ensure!(
+        said.contains("`client`") && said.contains("SIGKILL"),
+        "{said}"
+    );
+    ensure!(said.lines().count() > 2, "no console lines: {said}");
+    let state = &scene.cluster.status()?.nodes[0].state;
+    ensure!(matches!(state, NodeState::Gone(_)), "{state}");
+    Ok(())
+}
+
+/// One node is gone, the other says nothing and does nothing: its processor
+/// spins with interrupts off.
+fn hangs(scene: &Scene) -> Result<()> {
+    let verdict = watch(scene, "hangs", scaled(OVERDUE)?, |scene| {
+        let hung = Provoked::new(&scene.server)?;
+        is_killed(scene)?;
+        ends(hung.fatal("HARDLOCKUP")?)
+    });
+    ensure!(verdict.outcome == Outcome::Hang, "{verdict}");
+    let collected = verdict.collected.context("nothing was kept")?;
+    let why = |node: &str, file: &str| {
+        let path = Path::new(node).join(file);
+        let missing = collected.missing.iter();
+        missing
+            .filter(|missing| missing.item == path)
+            .map(|m| m.reason.as_str())
+            .next()
+    };
+    for (node, reason) in [("client", "the node is gone"), ("server", "did not answer")] {
+        let said = why(node, "dmesg.txt").context("a log of a node that does not answer")?;
+        ensure!(said.contains(reason), "{node}: {said}");
+        ensure!(why(node, "console.log").is_none(), "{collected}");
+    }
+    ensure!(why("server", "qemu-state.txt").is_none(), "{collected}");
+    let file = fs::read_to_string(collected.dir.join("missing.txt"))?;
+    ensure!(file.lines().count() == collected.missing.len(), "{file}");
+    Ok(())
+}
+
+#[test]
+fn a_node_that_ends_or_hangs_ends_what_waits_for_it() -> Result<()> {
+    ruin("test-ends", 1, hangs)
+}

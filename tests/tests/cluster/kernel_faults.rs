@@ -1,0 +1,179 @@
+//! Each kind of kernel fault, provoked for real, fails the test during which
+//! it appears: with its kind, its node and the test's name.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rapidswap_tests::guest::Guest;
+use rapidswap_tests::provoke::{Provoked, ends, ruin};
+use rapidswap_tests::scene::{Scene, kernel_variant};
+use rapidswap_tests::verdict::Verdict;
+use rapidswap_tests::wait::wait_until;
+use rapidswap_tests::watch::watch;
+use rapidswap_vm::{KernelVariant, NodeState, Occasion, Outcome, SplatKind};
+
+/// Longest time for one of the tests that are watched here.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Checks that a watched test ended as it had to: at this node, with a fault of
+/// each of these kinds there and none elsewhere.
+fn expect(verdict: &Verdict, outcome: Outcome, node: &str, kinds: &[SplatKind]) -> Result<()> {
+    ensure!(
+        verdict.outcome == outcome && verdict.node.as_deref() == Some(node),
+        "not a {outcome} on {node}: {verdict}"
+    );
+    let faults = &verdict.seen.faults;
+    for kind in kinds {
+        ensure!(
+            faults.iter().any(|fault| fault.kind == *kind),
+            "no {kind}: {verdict}"
+        );
+    }
+    ensure!(faults.iter().all(|fault| fault.node == node), "{verdict}");
+    ensure!(
+        kinds.is_empty() || verdict.to_string().contains(&verdict.test),
+        "the test is not named: {verdict}"
+    );
+    Ok(())
+}
+
+fn goes_on(scene: &Scene, guest: &Guest) -> Result<()> {
+    use SplatKind::{HungTask, Ubsan, Warning};
+    let node = guest.node.name();
+    let provoked = Provoked::new(guest)?;
+
+    let verdict = watch(scene, "warns", LIMIT, |_| provoked.fault("WARNING"));
+    expect(&verdict, Outcome::GuestSplat, node, &[Warning])?;
+    ensure!(verdict.seen.error.is_none(), "the test itself: {verdict}");
+
+    // A fault between two tests is neither's.
+    provoked.fault("WARNING")?;
+    let verdict = watch(scene, "clean", LIMIT, |_| Ok(()));
+    ensure!(verdict.outcome == Outcome::Passed, "{verdict}");
+    let splats = guest.node.scan()?.splats;
+    let last = splats.last().context("the fault is not on the console")?;
+    ensure!(
+        matches!(&last.occasion, Occasion::After(run) if run.name() == "warns"),
+        "{last}"
+    );
+
+    let verdict = watch(scene, "flooded", LIMIT, |_| {
+        let flood = provoked.flood()?;
+        provoked.fault("WARNING")?;
+        drop(flood);
+        Ok(())
+    });
+    expect(&verdict, Outcome::GuestSplat, node, &[Warning])?;
+
+    let verdict = watch(scene, "hangs-a-task", LIMIT, |_| {
+        guest.write("/proc/sys/kernel/hung_task_timeout_secs", "1")?;
+        let task = provoked.fatal("HUNG_TASK")?;
+        provoked.wait_for(HungTask, 0)?;
+        guest.write("/proc/sys/kernel/hung_task_timeout_secs", "0")?;
+        drop(task);
+        Ok(())
+    });
+    expect(&verdict, Outcome::GuestSplat, node, &[HungTask])?;
+
+    if kernel_variant()? == KernelVariant::Debug {
+        let verdict = watch(scene, "out-of-bounds", LIMIT, |_| {
+            provoked.fault("ARRAY_BOUNDS")
+        });
+        expect(&verdict, Outcome::GuestSplat, node, &[Ubsan])?;
+    }
+    a_trap_is_a_programs_own(scene, guest)
+}
+
+fn a_trap_is_a_programs_own(scene: &Scene, guest: &Guest) -> Result<()> {
+    let verdict = watch(scene, "traps", LIMIT, |_| {
+        // Else the console does not show what programs do.
+        guest.ok(&["dmesg", "-n", "8"])?;
+        // Reads from an address that no pointer can have.
+        let script = "unpack 'p', pack 'Q', 0xdead << 48";
+        let output = guest.run(&["perl", "-e", script])?;
+        ensure!(!output.status.success(), "it survived");
+        wait_until("the trap's line", LIMIT, || {
+            let console = guest.node.console()?;
+            Ok(console.contains("general protection fault").then_some(()))
+        })?;
+        guest.ok(&["dmesg", "-n", "5"]).map(drop)
+    });
+    ensure!(verdict.outcome == Outcome::Passed, "{verdict}");
+    Ok(())
+}
+
+/// A processor that does nothing else: the watchdog and RCU say so from the
+/// timer's interrupt.
+fn locks_up(scene: &Scene, guest: &Guest) -> Result<()> {
+    use SplatKind::{Lockup, RcuStall};
+    let provoked = Provoked::again(guest);
+    let verdict = watch(scene, "locks-up", LIMIT, |_| {
+        guest.write("/proc/sys/kernel/watchdog_thresh", "1")?;
+        let stall = "/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout";
+        guest.write(stall, "3")?;
+        let stuck = provoked.fatal("SOFTLOCKUP")?;
+        provoked.wait_for(Lockup, 0)?;
+        provoked.wait_for(RcuStall, 0)?;
+        drop(stuck);
+        Ok(())
+    });
+    let node = guest.node.name();
+    expect(&verdict, Outcome::GuestSplat, node, &[Lockup, RcuStall])
+}
+
+/// A panic that QEMU is not told of: the kernel restarts, which the machine
+/// does not, and the console says why.
+fn panics_alone(scene: &Scene, guest: &Guest) -> Result<()> {
+    use SplatKind::{Bug, Panic};
+    let verdict = watch(scene, "panics-alone", LIMIT, |_| {
+        let provoked = Provoked::again(guest);
+        provoked.unbind_pvpanic()?;
+        ends(provoked.fatal("BUG")?)
+    });
+    expect(
+        &verdict,
+        Outcome::GuestPanic,
+        guest.node.name(),
+        &[Bug, Panic],
+    )?;
+    ensure!(verdict.seen.gone.len() == 1, "{verdict}");
+    Ok(())
+}
+
+/// A panic in the keyboard's interrupt, of a node that may not answer any more.
+fn panics_in_interrupt(scene: &Scene, guest: &Guest) -> Result<()> {
+    let node = guest.node.name();
+    let start = Instant::now();
+    Provoked::again(guest).panic_in_interrupt()?;
+    let gone = wait_until("the node's end", LIMIT, || {
+        let nodes = scene.cluster.status()?.nodes.into_iter();
+        let state = nodes.filter(|status| status.name == node).map(|n| n.state);
+        Ok(state.into_iter().find_map(|state| match state {
+            NodeState::Gone(gone) => Some(gone),
+            _ => None,
+        }))
+    })?;
+    eprintln!("{} {:?} after a key", gone.reason, start.elapsed());
+    ensure!(gone.outcome == Outcome::GuestPanic, "{gone:?}");
+    ensure!(Provoked::again(guest).count(SplatKind::Panic)? == 1);
+    let console = guest.node.console()?;
+    let panic = console.split("Kernel panic - not syncing").nth(1);
+    ensure!(
+        panic.is_some_and(|trace| trace.contains("<IRQ>")),
+        "{console}"
+    );
+    Ok(())
+}
+
+#[test]
+fn each_kind_fails_its_test_on_its_node() -> Result<()> {
+    // The second processor answers while the first does nothing else.
+    ruin("test-faults", 2, |scene| {
+        goes_on(scene, &scene.client)?;
+        goes_on(scene, &scene.server)?;
+        panics_alone(scene, &scene.server)?;
+        // It goes on about that until its end.
+        locks_up(scene, &scene.client)?;
+        panics_in_interrupt(scene, &scene.client)
+    })
+}

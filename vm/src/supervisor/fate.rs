@@ -1,0 +1,151 @@
+//! What a QEMU's events mean for its node.
+
+use crate::outcome::Outcome;
+use crate::qmp::Event;
+use crate::status::Gone;
+
+/// What becomes of a node.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It will not come back.
+    Gone(Gone),
+    /// Its processors are stopped.
+    Paused,
+    /// They go on.
+    Running,
+}
+
+impl Fate {
+    fn gone(outcome: Outcome, reason: impl Into<String>) -> Option<Fate> {
+        Some(Fate::Gone(Gone {
+            outcome,
+            reason: reason.into(),
+        }))
+    }
+}
+
+/// The fate after an event; none if it changes nothing. `status` asks QEMU
+/// what the machine does now, `panicked` whether the console reports a panic.
+pub(super) fn fate(
+    event: &Event,
+    status: impl FnOnce() -> Option<String>,
+    panicked: impl FnOnce() -> bool,
+) -> Option<Fate> {
+    match event {
+        Event::GuestPanicked => Fate::gone(Outcome::GuestPanic, "its kernel panicked"),
+        Event::Shutdown(reason) => match reason.as_str() {
+            // A panic restarts the machine, and is told by the console alone
+            // where there is no pvpanic.
+            "guest-reset" if panicked() => Fate::gone(Outcome::GuestPanic, "its kernel panicked"),
+            "guest-reset" => Fate::gone(Outcome::GuestPanic, "its kernel rebooted"),
+            "guest-shutdown" => Fate::gone(Outcome::TestFailed, "it was shut down"),
+            other => Fate::gone(
+                Outcome::InfrastructureFailed,
+                format!("its QEMU shut down ({other})"),
+            ),
+        },
+        Event::Resume => Some(Fate::Running),
+        Event::Stop => match status().as_deref() {
+            Some("internal-error") => Fate::gone(
+                Outcome::InfrastructureFailed,
+                "its processor stopped with an internal error",
+            ),
+            Some("paused") => Some(Fate::Paused),
+            // Running again, or an event that says more follows.
+            _ => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qmp::Qmp;
+    use serde_json::{Value, json};
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    const SOON: Duration = Duration::from_secs(1);
+
+    fn of(event: Event, status: &str, panicked: bool) -> Option<Fate> {
+        fate(&event, || Some(status.to_owned()), || panicked)
+    }
+
+    fn outcome(fate: Option<Fate>) -> (Outcome, String) {
+        match fate {
+            Some(Fate::Gone(gone)) => (gone.outcome, gone.reason),
+            other => panic!("not gone: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_processor_that_stopped_with_an_internal_error_is_no_pause() {
+        let (ended, reason) = outcome(of(Event::Stop, "internal-error", false));
+        assert_eq!(ended, Outcome::InfrastructureFailed);
+        assert!(reason.contains("internal error"), "{reason}");
+        assert_eq!(of(Event::Stop, "paused", false), Some(Fate::Paused));
+        // The panic's own event has said it, or will.
+        assert_eq!(of(Event::Stop, "guest-panicked", false), None);
+        assert_eq!(of(Event::Resume, "running", false), Some(Fate::Running));
+    }
+
+    #[test]
+    fn a_panic_is_one_with_and_without_pvpanic() {
+        let reset = || Event::Shutdown("guest-reset".into());
+        for fate in [
+            of(Event::GuestPanicked, "", false),
+            of(reset(), "shutdown", true),
+        ] {
+            let panicked = (Outcome::GuestPanic, "its kernel panicked".to_owned());
+            assert_eq!(outcome(fate), panicked);
+        }
+        let (_, reason) = outcome(of(reset(), "shutdown", false));
+        assert_eq!(reason, "its kernel rebooted");
+    }
+
+    #[test]
+    fn an_end_from_outside_is_the_infrastructures() {
+        let quit = Event::Shutdown("host-qmp-quit".into());
+        assert_eq!(
+            outcome(of(quit, "shutdown", false)).0,
+            Outcome::InfrastructureFailed
+        );
+    }
+
+    /// A QEMU that stops with an internal error, as under a KVM that cannot run
+    /// its guest. It says so by an event and stays.
+    fn ailing_qemu(stream: UnixStream) {
+        let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
+        let say = |text: Value| writeln!(&stream, "{text}").expect("a listener");
+        while let Some(Ok(line)) = lines.next() {
+            let request: Value = serde_json::from_str(&line).expect("a request");
+            let id = &request["id"];
+            if request["execute"] == "query-status" {
+                let status = json!({"status": "internal-error", "running": false});
+                say(json!({"return": status, "id": id}));
+                return;
+            }
+            say(json!({"return": {}, "id": id}));
+            say(json!({"event": "STOP", "data": {}}));
+        }
+    }
+
+    #[test]
+    fn an_internal_error_is_seen_within_a_second() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let qemu = thread::spawn(move || ailing_qemu(theirs));
+        let (sender, events) = channel();
+        let started = Instant::now();
+        let qmp = Qmp::start(ours, move |event| drop(sender.send(event))).expect("negotiated");
+        let event = events.recv_timeout(SOON).expect("an event");
+        let seen = fate(&event, || qmp.status().ok(), || false);
+        assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+        let (ended, reason) = outcome(seen);
+        assert_eq!(ended, Outcome::InfrastructureFailed);
+        assert!(reason.contains("internal error"), "{reason}");
+        qemu.join().expect("no panic");
+    }
+}
