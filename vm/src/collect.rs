@@ -106,6 +106,7 @@ pub fn collect(cluster: &Cluster, dir: &Path, dump: bool) -> Result<Collected> {
 
 fn of_a_node(node: &Node, dir: &Path, dump: bool) -> Result<Folder> {
     let mut folder = Folder::make(node, dir)?;
+    folder.look();
     if dump {
         // First: all else that is asked of the node changes its memory.
         folder.dump();

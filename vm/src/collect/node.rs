@@ -158,13 +158,26 @@ impl Folder {
     /// The node's memory, as `crash` and drgn read it.
     pub(super) fn dump(&mut self) {
         let path = self.dir.join(VMCORE);
-        let arguments = json!({
-            "paging": false,
-            "protocol": format!("file:{}", path.display()),
-            "format": "kdump-zlib",
-        });
-        let dumped = self.source.qmp("dump-guest-memory", arguments);
+        let file = format!("file:{}", path.display());
+        let write = |format: &str| {
+            let arguments = json!({"paging": false, "protocol": file, "format": format});
+            self.source.qmp("dump-guest-memory", arguments)
+        };
+        // Compressed where QEMU knows the form that is written straight to a
+        // file, which is since 8.2.
+        let dumped = write("kdump-raw-zlib").or_else(|_| write("elf"));
         self.note(VMCORE, dumped.map(drop).map_err(|error| error.to_string()));
+    }
+
+    /// The lines of the console that matter, before anything adds to it.
+    pub(super) fn look(&mut self) {
+        let from = self.source.console_path();
+        let splats = console::scan(&from).map(|scan| scan.splats);
+        let splats = splats.unwrap_or_default();
+        let last = splats.last().map(|splat| &splat.occasion);
+        // The first of the newest ones: what follows is its consequence.
+        let first = splats.iter().find(|splat| Some(&splat.occasion) == last);
+        self.telling = console::telling(&from, first, SHOWN);
     }
 
     /// What is in files already.
@@ -176,12 +189,6 @@ impl Folder {
             let copied = copied.map(drop).map_err(|error| error.to_string());
             self.note(file, copied);
         }
-        let splats = console::scan(&from).map(|scan| scan.splats);
-        let splats = splats.unwrap_or_default();
-        let last = splats.last().map(|splat| &splat.occasion);
-        // The first of the newest ones: what follows is its consequence.
-        let first = splats.iter().find(|splat| Some(&splat.occasion) == last);
-        self.telling = console::telling(&from, first, SHOWN);
     }
 
     fn write(&mut self, file: &str, bytes: &[u8]) {
