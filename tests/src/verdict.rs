@@ -184,10 +184,10 @@ mod tests {
         }
     }
 
-    fn panicked() -> Gone {
+    fn ended() -> Gone {
         Gone {
-            outcome: Outcome::GuestPanic,
-            reason: "its kernel panicked".to_owned(),
+            outcome: Outcome::InfrastructureFailed,
+            reason: "its QEMU ended".to_owned(),
         }
     }
 
@@ -226,7 +226,7 @@ mod tests {
                 fault("client", SplatKind::Warning),
                 fault("server", SplatKind::Panic),
             ],
-            gone: vec![("server".to_owned(), panicked())],
+            gone: vec![("client".to_owned(), ended())],
             unseen: vec![("client".to_owned(), anyhow!("no mark"))],
         };
         assert_eq!(of(seen), (Outcome::GuestPanic, Some("server".to_owned())));
@@ -243,16 +243,16 @@ mod tests {
 
     #[test]
     fn the_tests_own_error_says_the_rest() {
-        let ended = |error: Error| of(Seen::error(error));
+        let by = |error: Error| of(Seen::error(error));
         assert_eq!(of(Seen::default()), (Outcome::Passed, None));
-        assert_eq!(ended(anyhow!("wrong")).0, Outcome::TestFailed);
+        assert_eq!(by(anyhow!("wrong")).0, Outcome::TestFailed);
         let late = TimedOut {
             what: "rain".to_owned(),
             limit: Duration::ZERO,
         };
         let late = Error::from(late).context("a step").context("another");
-        assert_eq!(ended(late).0, Outcome::Hang);
-        assert_eq!(ended(Skipped("why".into()).into()).0, Outcome::Skipped);
+        assert_eq!(by(late).0, Outcome::Hang);
+        assert_eq!(by(Skipped("why".into()).into()).0, Outcome::Skipped);
         let gone: Result<(), _> = Err(rapidswap_vm::Error::NodeGone {
             node: "client".to_owned(),
             outcome: Outcome::InfrastructureFailed,
@@ -261,6 +261,6 @@ mod tests {
         });
         let gone = gone.context("run `true`").expect_err("gone");
         let expected = (Outcome::InfrastructureFailed, Some("client".to_owned()));
-        assert_eq!(ended(gone), expected);
+        assert_eq!(by(gone), expected);
     }
 }

@@ -158,14 +158,14 @@ impl Folder {
     /// The node's memory, as `crash` and drgn read it.
     pub(super) fn dump(&mut self) {
         let path = self.dir.join(VMCORE);
-        let file = format!("file:{}", path.display());
-        let write = |format: &str| {
-            let arguments = json!({"paging": false, "protocol": file, "format": format});
-            self.source.qmp("dump-guest-memory", arguments)
-        };
-        // Compressed where QEMU knows the form that is written straight to a
-        // file, which is since 8.2.
-        let dumped = write("kdump-raw-zlib").or_else(|_| write("elf"));
+        // The compressed forms do not say what machine they are of, which drgn
+        // has to know.
+        let arguments = json!({
+            "paging": false,
+            "protocol": format!("file:{}", path.display()),
+            "format": "elf",
+        });
+        let dumped = self.source.qmp("dump-guest-memory", arguments);
         self.note(VMCORE, dumped.map(drop).map_err(|error| error.to_string()));
     }
 
