@@ -89,8 +89,9 @@ fn logs_follow_until_the_end_and_status_has_all_there_is() -> Result<()> {
     let mut logs = rapidswap::command(&["--name", name, "logs", "-f", "server"])
         .stdout(Stdio::piped())
         .spawn()?;
+    // Open to the end: what follows a log ends when nobody reads it.
+    let mut lines = BufReader::new(logs.stdout.take().context("piped")?).lines();
     guarded(cluster, |scene| {
-        let mut lines = BufReader::new(logs.stdout.take().context("piped")?).lines();
         scene.server.sh("echo '<0>a line of ours' > /dev/kmsg")?;
         let found = lines.find(|line| {
             line.as_ref()

@@ -14,7 +14,7 @@ use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{Scene, guarded, on_cluster, options, scaled};
 use rapidswap_tests::swap_area::Backing;
 use rapidswap_tests::wait::wait_until;
-use rapidswap_vm::{Cluster, Fault, NodeState, UpOptions};
+use rapidswap_vm::{Cluster, Fault, NodeState, Outcome, UpOptions};
 
 use crate::pauses::{recovered, right_or_lost, still_to_disk};
 
@@ -158,7 +158,7 @@ fn a_server_is_reset_while_it_has_pages() -> Result<()> {
 }
 
 #[test]
-fn a_client_is_reset_and_a_server_killed() -> Result<()> {
+fn a_client_is_reset_and_good_for_all_again() -> Result<()> {
     on_its_own("test-fault", false, |scene| {
         scene.cluster.fault(&Fault::Reset("client".into()))?;
         // All that a booted node is good for, it is good for again.
@@ -167,30 +167,47 @@ fn a_client_is_reset_and_a_server_killed() -> Result<()> {
         all_right(&limit.run(&[PAGE_PATTERN, "verify", "--mib", "16"])?, 16, 1)?;
         ensure!(swap.moved()?.stored > 0);
         drop(limit);
-        swap.end()?;
-
-        let mut waiting = rapidswap::command(&["--name", "test-fault", "exec", "server", "--"])
-            .args(["sleep", "1000"])
-            .spawn()?;
-        wait_until("the command to run", NOTICED, || {
-            let found = scene.server.run(&["pidof", "sleep"])?;
-            Ok(found.status.success().then_some(()))
-        })?;
-        let start = Instant::now();
-        let killed = rapidswap::run(&["--name", "test-fault", "fault", "kill", "server"])?;
-        ensure!(killed.status.success(), "{killed:?}");
-        let code = waiting.wait()?.code();
-        eprintln!("seen after {:?}", start.elapsed());
-        ensure!(code == Some(94) && start.elapsed() < Duration::from_secs(1));
-        let NodeState::Gone(gone) = state(&scene.cluster, "server")? else {
-            anyhow::bail!("the server is still there");
-        };
-        ensure!(gone.reason.contains("killed on request"), "{gone:?}");
-        let output = rapidswap::run(&["--name", "test-fault", "fault", "reset", "server"])?;
-        let line = rapidswap::refusal(&output)?;
-        ensure!(line.contains("killed on request"), "{line}");
-        Ok(())
+        swap.end()
     })
+}
+
+fn kill_the_server(scene: &Scene) -> Result<()> {
+    let fault = |what: &str| rapidswap::run(&["--name", "test-fault", "fault", what, "server"]);
+    let mut waiting = rapidswap::command(&["--name", "test-fault", "exec", "server", "--"])
+        .args(["sleep", "1000"])
+        .spawn()?;
+    wait_until("the command to run", NOTICED, || {
+        let found = scene.server.run(&["pidof", "sleep"])?;
+        Ok(found.status.success().then_some(()))
+    })?;
+    let start = Instant::now();
+    let killed = fault("kill")?;
+    ensure!(killed.status.success(), "{killed:?}");
+    let code = waiting.wait()?.code();
+    eprintln!("seen after {:?}", start.elapsed());
+    let gone = Outcome::InfrastructureFailed.code();
+    ensure!(code == Some(gone.into()) && start.elapsed() < Duration::from_secs(1));
+    let NodeState::Gone(gone) = state(&scene.cluster, "server")? else {
+        anyhow::bail!("the server is still there");
+    };
+    ensure!(gone.reason.contains("killed on request"), "{gone:?}");
+    let again = fault("reset")?;
+    let said = String::from_utf8_lossy(&again.stderr);
+    ensure!(
+        !again.status.success() && said.contains("killed on request"),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_server_is_killed_and_does_not_come_back() -> Result<()> {
+    // Not guarded: that a node is gone is what is asked for.
+    let cluster = Cluster::up(&options("test-fault")?, &Reporter::auto())?;
+    let scene = Scene::of(cluster)?;
+    let outcome = kill_the_server(&scene);
+    scene.cluster.down()?;
+    outcome
 }
 
 #[test]

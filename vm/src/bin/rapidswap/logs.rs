@@ -8,8 +8,20 @@ use anyhow::Context;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 /// Prints a console's file and, to `follow`, what comes after, until the
-/// cluster ends.
+/// cluster ends or nobody reads it any more.
 pub fn print(path: &Path, follow: bool) -> anyhow::Result<()> {
+    match copy(path, follow) {
+        Err(error) if is_unread(&error) => Ok(()),
+        other => other,
+    }
+}
+
+fn is_unread(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn copy(path: &Path, follow: bool) -> anyhow::Result<()> {
     let problem = || format!("cannot read {}", path.display());
     // Before it is read, so that nothing falls in between.
     let changes = Inotify::init(InitFlags::IN_CLOEXEC).with_context(problem)?;
