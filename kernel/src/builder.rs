@@ -10,8 +10,8 @@ use crate::cache::{Cache, Lock, create_dir, finish, require_space, unfinished};
 use crate::definition::Definition;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::git::{BASE, Tree};
 use crate::make::{Job, Make};
-use crate::series::Tree;
 use crate::source;
 use crate::toolchain::Toolchain;
 use crate::{Kernel, Variant};
@@ -184,18 +184,10 @@ impl Builder {
     /// Makes sure that the source tree is there with the series applied;
     /// returns the commit that is checked out.
     pub(crate) fn patched_source(&self, lock: &Lock, reporter: &Reporter) -> Result<String> {
-        let unpacked = source::ensure(&self.definition.sources, &self.cache, lock, reporter)?;
-        if unpacked.fresh {
-            for variant in [Variant::Release, Variant::Debug] {
-                let build = self.cache.build(variant);
-                if build.exists() {
-                    fs::remove_dir_all(&build).map_err(Error::file("remove", &build))?;
-                }
-            }
-        }
+        let version = source::ensure(&self.definition.sources, &self.cache, lock, reporter)?;
         let linux = self.cache.linux();
         let tree = Tree(&linux);
-        let commit = tree.commit(&self.definition.series, &unpacked.version)?;
+        let commit = tree.commit(BASE, &self.definition.series, &version)?;
         tree.check_out(&commit, lock)?;
         Ok(commit)
     }

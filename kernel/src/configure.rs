@@ -11,8 +11,8 @@ use crate::config::{Symbols, lost};
 use crate::definition::Text;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::git::Tree;
 use crate::guarded::Guarded;
-use crate::series::Tree;
 
 impl Builder {
     /// Makes the configuration and checks it, but does not put it in place;

@@ -16,6 +16,7 @@ mod definition;
 mod digest;
 mod error;
 mod external;
+mod git;
 mod guarded;
 mod make;
 #[cfg(test)]
