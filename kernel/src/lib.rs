@@ -10,6 +10,7 @@
 mod builder;
 mod cache;
 mod checkpatch;
+mod compile;
 mod config;
 mod configure;
 mod definition;
@@ -87,8 +88,8 @@ pub fn module(kernel: &Kernel, variant: Variant, reporter: &Reporter) -> Result<
 
 /// Makes the configuration without building or changing what was built, and
 /// checks that every requested symbol survived; returns where it is.
-pub fn config(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
-    Builder::open_default()?.config(variant, reporter)
+pub fn configure(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
+    Builder::open_default()?.configuration(variant, reporter)
 }
 
 /// Runs `checkpatch.pl --strict` over the series, with its remarks to

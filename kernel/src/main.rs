@@ -28,7 +28,7 @@ enum Command {
         variant: Name,
     },
     /// Configures only, and checks that every requested symbol survived.
-    Config {
+    Configure {
         #[arg(long, value_enum, default_value = "release")]
         variant: Name,
     },
@@ -83,8 +83,8 @@ fn run(command: Command) -> Result<()> {
             let module = rapidswap_kernel::module(&kernel, variant.into(), &reporter)?;
             println!("{}", module.display());
         }
-        Command::Config { variant } => {
-            let config = rapidswap_kernel::config(variant.into(), &reporter)?;
+        Command::Configure { variant } => {
+            let config = rapidswap_kernel::configure(variant.into(), &reporter)?;
             println!("{}", config.display());
         }
         Command::Checkpatch => {

@@ -303,13 +303,13 @@ fn asking_for_the_configuration_changes_nothing_that_was_built() {
     let kernel = bench.ensure().expect("builds");
     let config = bench
         .builder
-        .config(Variant::Release, &Reporter::silent())
+        .configuration(Variant::Release, &Reporter::silent())
         .expect("configures");
     assert_eq!(read(&config), read(&kernel.config));
     bench.write("config/vm.config", "CONFIG_SOUND=m\n");
     let config = bench
         .builder
-        .config(Variant::Release, &Reporter::silent())
+        .configuration(Variant::Release, &Reporter::silent())
         .expect("configures");
     assert!(read(&config).contains("CONFIG_SOUND=m"));
     assert_eq!(read(&kernel.build.join(".config")), read(&kernel.config));
