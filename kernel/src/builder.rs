@@ -6,11 +6,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::cache::{Cache, Lock, create_dir, finish, unfinished};
+use crate::cache::{Cache, create_dir, finish, unfinished};
 use crate::definition::Definition;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::git::{BASE, Tree};
+use crate::lock::Lock;
 use crate::make::Make;
 use crate::source;
 use crate::toolchain::Toolchain;

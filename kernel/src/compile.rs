@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Variant;
-use crate::cache::{Lock, create_dir, require_space};
+use crate::cache::{create_dir, require_space};
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 use crate::make::{Job, Make};
 
 impl Make<'_> {

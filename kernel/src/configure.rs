@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::Variant;
 use crate::builder::Builder;
-use crate::cache::Lock;
 use crate::config::{Symbols, lost};
 use crate::definition::Text;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::git::Tree;
 use crate::guarded::Guarded;
+use crate::lock::Lock;
 use crate::make::Make;
 
 impl Builder {

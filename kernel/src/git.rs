@@ -4,9 +4,9 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::cache::Lock;
 use crate::error::{Error, Result};
 use crate::guarded::{Guarded, ending};
+use crate::lock::Lock;
 
 /// Tag of the pristine tree.
 pub(crate) const BASE: &str = "base";

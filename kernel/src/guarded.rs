@@ -11,8 +11,8 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 
-use crate::cache::Lock;
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 
 /// `$@` becomes the command. Descriptor 2 is, on entry, a share of the lock;
 /// as descriptor 4 the whole group holds it.

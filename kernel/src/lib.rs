@@ -7,6 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod bench;
 mod builder;
 mod cache;
 mod checkpatch;
@@ -19,7 +21,10 @@ mod error;
 mod external;
 mod git;
 mod guarded;
+mod letter;
+mod lock;
 mod make;
+mod module_sources;
 #[cfg(test)]
 mod pipeline_tests;
 mod series;

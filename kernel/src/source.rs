@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Variant;
-use crate::cache::{Cache, Lock, create_dir, finish, require_space, unfinished};
+use crate::cache::{Cache, create_dir, finish, require_space, unfinished};
 use crate::definition::{KernelOrg, Origin, Sources};
 use crate::digest::sha256_of;
 use crate::error::{Error, Result};
 use crate::git::{BASE, git_command};
 use crate::guarded::Guarded;
+use crate::lock::Lock;
 
 /// What a tree needs on disk: files, and git's uncompressed copy of them.
 const TREE_BYTES: u64 = 7 << 29;
