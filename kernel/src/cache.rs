@@ -52,6 +52,11 @@ impl Cache {
         self.kernel().join("linux")
     }
 
+    /// The tree that is edited, unless the user names another place.
+    pub(crate) fn edit(&self) -> PathBuf {
+        self.kernel().join("edit")
+    }
+
     pub(crate) fn tarballs(&self) -> PathBuf {
         self.kernel().join("tarballs")
     }

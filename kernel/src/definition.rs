@@ -114,7 +114,7 @@ impl Definition {
     }
 }
 
-fn series(folder: &Path) -> Result<Vec<Text>> {
+pub(crate) fn series(folder: &Path) -> Result<Vec<Text>> {
     if !folder.exists() {
         return Ok(Vec::new());
     }

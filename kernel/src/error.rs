@@ -68,6 +68,14 @@ pub enum Error {
         /// git's first complaint.
         why: String,
     },
+    /// A source tree cannot be used for what was asked.
+    #[error("{}: {why}", path.display())]
+    Tree {
+        /// The tree.
+        path: PathBuf,
+        /// Why not, and what to do.
+        why: String,
+    },
     /// Requested symbols that Kconfig dropped or changed.
     #[error("requested symbols did not survive: {}", .0.join(", "))]
     Config(Vec<String>),
@@ -111,6 +119,13 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn tree(path: impl Into<PathBuf>, why: impl Into<String>) -> Error {
+        Error::Tree {
+            path: path.into(),
+            why: why.into(),
+        }
+    }
+
     /// For `map_err` on operations on files.
     pub(crate) fn file(
         doing: &'static str,

@@ -11,6 +11,9 @@ use crate::lock::Lock;
 /// Tag of the pristine tree.
 pub(crate) const BASE: &str = "base";
 
+/// When commits are made that are to be equal where their contents are.
+pub(crate) const DATE: &str = "2026-01-01T00:00:00Z";
+
 /// Makes git independent of the user's configuration, and commits equal where
 /// their contents are.
 pub(crate) const GIT_ENVIRONMENT: [(&str, &str); 8] = [
@@ -18,10 +21,10 @@ pub(crate) const GIT_ENVIRONMENT: [(&str, &str); 8] = [
     ("GIT_CONFIG_GLOBAL", "/dev/null"),
     ("GIT_AUTHOR_NAME", "Rapidswap"),
     ("GIT_AUTHOR_EMAIL", "rapidswap@localhost"),
-    ("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z"),
+    ("GIT_AUTHOR_DATE", DATE),
     ("GIT_COMMITTER_NAME", "Rapidswap"),
     ("GIT_COMMITTER_EMAIL", "rapidswap@localhost"),
-    ("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z"),
+    ("GIT_COMMITTER_DATE", DATE),
 ];
 
 /// What git sets for its hooks: it would send us to another repository.
@@ -48,6 +51,8 @@ impl Tree<'_> {
         }
         command.arg("-C").arg(self.0).args(args);
         command.envs(GIT_ENVIRONMENT).env("LC_ALL", "C");
+        // A look at the tree leaves no lock behind if it is killed.
+        command.env("GIT_OPTIONAL_LOCKS", "0");
         command.stdin(Stdio::null());
         Git(command)
     }

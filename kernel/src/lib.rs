@@ -17,6 +17,7 @@ mod config;
 mod configure;
 mod definition;
 mod digest;
+mod edit;
 mod error;
 mod external;
 mod git;
@@ -35,6 +36,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use builder::Builder;
+use cache::Cache;
+use definition::Definition;
+pub use edit::patches::Change;
 pub use error::{Error, Result};
 use rapidswap_progress::Reporter;
 
@@ -95,6 +99,29 @@ pub fn module(kernel: &Kernel, variant: Variant, reporter: &Reporter) -> Result<
 /// checks that every requested symbol survived; returns where it is.
 pub fn configure(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
     Builder::open_default()?.configuration(variant, reporter)
+}
+
+/// Makes a git tree with the series as commits on the tag `base`, or brings
+/// the one in `dir` up to date; returns where it is. A tree with anything in
+/// it that is not in the series is left as it is, with a note. Without `dir`
+/// the tree lies in the cache.
+pub fn edit(dir: Option<&Path>, reporter: &Reporter) -> Result<PathBuf> {
+    let definition = Definition::read(Path::new(env!("CARGO_MANIFEST_DIR")))?;
+    let cache = Cache::open_default()?;
+    let dir = dir.map_or_else(|| cache.edit(), Path::to_owned);
+    edit::edit(&definition, &cache, &dir, reporter)
+}
+
+/// Turns the commits of a tree that [`edit`] made into this checkout's series,
+/// and says what that changed. Nothing is touched unless all of them can be
+/// patches.
+pub fn refresh(dir: Option<&Path>, reporter: &Reporter) -> Result<Vec<Change>> {
+    let dir = match dir {
+        Some(dir) => dir.to_owned(),
+        None => Cache::open_default()?.edit(),
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("patches");
+    edit::refresh::refresh(&dir, &folder, reporter)
 }
 
 /// Runs `checkpatch.pl --strict` over the series, with its remarks to

@@ -6,7 +6,7 @@
 
 use crate::definition::Text;
 use crate::error::{Error, Result};
-use crate::git::{Tree, complaint};
+use crate::git::{DATE, Tree, complaint};
 use crate::letter::Letter;
 
 impl Tree<'_> {
@@ -14,6 +14,17 @@ impl Tree<'_> {
     /// depends on nothing but the patches and `base`. Nothing is checked out
     /// yet.
     pub(crate) fn commit(&self, base: &str, series: &[Text], version: &str) -> Result<String> {
+        self.commit_at(DATE, base, series, version)
+    }
+
+    /// The same as if committed at another time, which makes other commits.
+    pub(crate) fn commit_at(
+        &self,
+        date: &str,
+        base: &str,
+        series: &[Text],
+        version: &str,
+    ) -> Result<String> {
         let scratch = tempfile::tempdir().map_err(Error::file("create", "a temporary index"))?;
         let index = scratch.path().join("index");
         self.git(["read-tree", base]).index(&index).text()?;
@@ -35,7 +46,8 @@ impl Tree<'_> {
             let tree = self.git(["write-tree"]).index(&index).text()?;
             let mut commit = self
                 .git(["commit-tree", &tree, "-p", &head, "-F"])
-                .arg(&letter.message);
+                .arg(&letter.message)
+                .env("GIT_COMMITTER_DATE", date);
             for (name, value) in letter.author {
                 commit = commit.env(name, value);
             }
