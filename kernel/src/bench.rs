@@ -80,6 +80,7 @@ impl Bench {
         };
         let write = |path: &str, content: &str| fs::write(at(path), content).expect("write");
         write("linux-6.12.3/Makefile", MAKEFILE);
+        write("linux-6.12.3/Kconfig", "mainmenu \"Test\"\n");
         write("linux-6.12.3/scripts/kconfig/merge_config.sh", MERGE);
         write("linux-6.12.3/scripts/checkpatch.pl", CHECKPATCH);
         write("linux-6.12.3/mm.c", "plain\n");

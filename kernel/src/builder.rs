@@ -99,17 +99,12 @@ impl Builder {
     }
 
     fn finished(&self, variant: Variant, hash: &str, started: Instant) -> Option<Kernel> {
-        let out = self.cache.out().join(hash);
-        let release = fs::read_to_string(out.join("release")).ok()?;
+        let kernel = Kernel::collected(&self.cache.out().join(hash), started)?;
         Some(Kernel {
-            vmlinux: out.join("vmlinux"),
-            modules: out.join("modules"),
-            config: out.join("config"),
-            release: release.trim().to_owned(),
             build: self.cache.build(variant),
             hash: hash.to_owned(),
             cached: true,
-            seconds: started.elapsed().as_secs_f64(),
+            ..kernel
         })
     }
 

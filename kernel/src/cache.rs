@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::Variant;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 
@@ -75,6 +76,16 @@ impl Cache {
         self.kernel()
             .join("build")
             .join(format!("{}.log", variant.name()))
+    }
+
+    /// What is built of a source tree that somebody edits: its `O=` directory,
+    /// and what came out last.
+    pub(crate) fn tree(&self, dir: &Path, variant: Variant) -> PathBuf {
+        let mut digest = Digest::new();
+        digest.part("tree", dir.as_os_str().as_encoded_bytes());
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let name = format!("{name}-{}", digest.finish());
+        self.kernel().join("tree").join(name).join(variant.name())
     }
 
     /// Finished out-of-tree modules by hash.

@@ -3,13 +3,13 @@
 use rapidswap_progress::Reporter;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::Variant;
 use crate::cache::{create_dir, require_space};
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::make::{Job, Make};
+use crate::{Kernel, Variant};
 
 impl Make<'_> {
     /// Builds the kernel and its modules, as far as they are not up to date.
@@ -20,7 +20,8 @@ impl Make<'_> {
         lock: &Lock,
         reporter: &Reporter,
     ) -> Result<()> {
-        let whole = !self.build.join("vmlinux").exists();
+        // One that goes on after an interruption says nothing of the whole.
+        let whole = !self.build.join("init").exists();
         let (what, expect) = variant.expectation(whole);
         let job = Job {
             what,
@@ -53,6 +54,25 @@ impl Make<'_> {
         }
         let release = self.build.join("include/config/kernel.release");
         copy(&release, into.join("release"))
+    }
+}
+
+impl Kernel {
+    /// What [`Make::collect`] put there, if that came to its end. Where it is
+    /// from is for the caller to say.
+    pub(crate) fn collected(from: &Path, started: Instant) -> Option<Kernel> {
+        let release = fs::read_to_string(from.join("release")).ok()?;
+        Some(Kernel {
+            vmlinux: from.join("vmlinux"),
+            modules: from.join("modules"),
+            config: from.join("config"),
+            release: release.trim().to_owned(),
+            build: PathBuf::new(),
+            tree: None,
+            hash: String::new(),
+            cached: false,
+            seconds: started.elapsed().as_secs_f64(),
+        })
     }
 }
 

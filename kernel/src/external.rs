@@ -57,6 +57,9 @@ impl Builder {
         reporter: &Reporter,
     ) -> Result<PathBuf> {
         let sources = Sources::read(folder)?;
+        if let Some(tree) = &kernel.tree {
+            return self.tree_module(tree, variant, &sources, reporter);
+        }
         let hash = sources.hash(&kernel.hash);
         let place = self.cache.modules().join(&hash);
         let module = place.join(MODULE);
@@ -75,6 +78,30 @@ impl Builder {
         let dir = unfinished(&self.cache.modules(), &lock)?;
         take(&work, dir, &place)?;
         Ok(module)
+    }
+
+    /// The module for the kernel of a source tree. What it is made of is not
+    /// known by a hash, so make has to look each time.
+    fn tree_module(
+        &self,
+        tree: &Path,
+        variant: Variant,
+        sources: &Sources,
+        reporter: &Reporter,
+    ) -> Result<PathBuf> {
+        let place = self.cache.tree(tree, variant);
+        let lock = Lock::folder(&place, reporter)?;
+        let (build, work) = (place.join("build"), place.join("module"));
+        sources.sync(&work)?;
+        let make = Make {
+            toolchain: &self.toolchain,
+            linux: tree.to_owned(),
+            build: &build,
+        };
+        compile(&make, &work, place.join("module.log"), &lock, reporter)?;
+        let out = place.join("module.out");
+        take(&work, unfinished(&place, &lock)?, &out)?;
+        Ok(out.join(MODULE))
     }
 
     /// Where a variant's module is built: always the same place, since paths

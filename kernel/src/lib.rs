@@ -31,6 +31,9 @@ mod pipeline_tests;
 mod series;
 mod source;
 mod toolchain;
+mod tree_build;
+#[cfg(test)]
+mod tree_build_tests;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -72,9 +75,12 @@ pub struct Kernel {
     pub config: PathBuf,
     /// What `uname -r` says.
     pub release: String,
-    /// The `O=` directory of its variant.
+    /// The `O=` directory.
     pub build: PathBuf,
-    /// Hash of all that went in.
+    /// The source tree, if it is not the series of this checkout but one that
+    /// somebody edits.
+    pub tree: Option<PathBuf>,
+    /// Hash of all that went in; of a [`tree`](Kernel::tree) of what came out.
     pub hash: String,
     /// Whether it was there already.
     pub cached: bool,
@@ -89,10 +95,26 @@ pub fn ensure(variant: Variant, reporter: &Reporter) -> Result<Kernel> {
 }
 
 /// The module `remoteswap.ko` of this checkout for `kernel`, built now if the
-/// cache does not have it.
+/// cache does not have it; for the kernel of a tree, as far as it changed.
 pub fn module(kernel: &Kernel, variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../module");
     Builder::open_default()?.module(kernel, variant, &folder, reporter)
+}
+
+/// The kernel of any source tree, with the configuration of this checkout,
+/// whether what was edited there is committed or not.
+///
+/// Only what changed since the last build is built: every tree has, for each
+/// variant, an `O=` directory of its own in the cache. What came out lies
+/// beside it until the next build of that tree has succeeded, and does not
+/// count as a kernel of the cache. [`module`] builds against it; do that before
+/// the tree is edited again.
+///
+/// The tree must be of the line of kernels that the series is for, and not
+/// have been built in place.
+pub fn build_tree(dir: &Path, variant: Variant, reporter: &Reporter) -> Result<Kernel> {
+    let started = Instant::now();
+    Builder::open_default()?.build_tree(dir, variant, started, reporter)
 }
 
 /// Makes the configuration without building or changing what was built, and

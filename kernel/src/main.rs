@@ -52,11 +52,19 @@ struct OfVariant {
 struct Build {
     #[command(flatten)]
     of: OfVariant,
+    /// Any source tree instead of the series, as it is; only what changed
+    /// since the last time is built.
+    #[arg(long, value_name = "DIR")]
+    tree: Option<PathBuf>,
 }
 
 impl Build {
     fn kernel(&self, reporter: &Reporter) -> Result<Kernel> {
-        let kernel = rapidswap_kernel::ensure(self.of.variant.into(), reporter);
+        let variant = self.of.variant.into();
+        let kernel = match &self.tree {
+            Some(tree) => rapidswap_kernel::build_tree(tree, variant, reporter),
+            None => rapidswap_kernel::ensure(variant, reporter),
+        };
         Ok(kernel?)
     }
 }
@@ -92,7 +100,11 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Build(build) => {
             let kernel = build.kernel(&reporter)?;
-            let cached = if kernel.cached { "cached" } else { "built" };
+            let cached = match (&kernel.tree, kernel.cached) {
+                (None, true) => "cached",
+                (Some(_), true) => "unchanged",
+                (_, false) => "built",
+            };
             reporter.note(&format!(
                 "kernel {}: {cached} ({:.1} s)",
                 kernel.release, kernel.seconds
@@ -109,7 +121,9 @@ fn run(command: Command) -> Result<()> {
             let tree = rapidswap_kernel::edit(dir.as_deref(), &reporter)?;
             let named = dir.map_or_else(String::new, |_| format!(" {}", tree.display()));
             reporter.note(&format!(
-                "edit and commit there, and then: ./just kernel refresh{named}"
+                "edit and commit there, try it with ./just kernel build --tree {}, and then: \
+                 ./just kernel refresh{named}",
+                tree.display()
             ));
             println!("{}", tree.display());
         }
