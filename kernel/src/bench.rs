@@ -28,7 +28,14 @@ tinyconfig:
 \techo started >> $(O)/configured
 \techo CONFIG_TINY=y > $(KCONFIG_CONFIG)
 olddefconfig:
-\tsed -i '/CONFIG_NEEDS_MORE/d' $(KCONFIG_CONFIG)
+\tperl scripts/kconfig/conf.pl whole $(KCONFIG_CONFIG) $(KCONFIG_CONFIG)
+savedefconfig:
+\tperl scripts/kconfig/conf.pl minimal $(KCONFIG_CONFIG) $(O)/defconfig
+listnewconfig:
+\t@perl scripts/kconfig/conf.pl new $(KCONFIG_CONFIG) /dev/stdout
+config:
+\tsh $(O)/answers $(KCONFIG_CONFIG)
+\tperl scripts/kconfig/conf.pl menu $(KCONFIG_CONFIG) $(KCONFIG_CONFIG)
 vmlinux: mm.c
 \t@echo '  CC      mm.o'
 \t@! grep -n 'syntax error:' mm.c
@@ -42,6 +49,41 @@ endif
 ";
 
 const MERGE: &str = "shift 3; cat \"$@\" >> \"$KCONFIG_CONFIG\"\n";
+
+/// A Kconfig of few rules: NEEDS_MORE is to be had in the menu only, RDMA
+/// depends on NET, INET is on by default where NET is, DEBUG selects TRACE.
+const CONF: &str = r##"
+my ($mode, $from, $to) = @ARGV;
+open(my $config, "<", $from) or die "no configuration";
+my (%value, @order);
+for (<$config>) {
+    my ($name, $value) = /^CONFIG_(\w+)=(.*)/ ? ($1, $2) : /^# CONFIG_(\w+) is/ ? ($1, "n") : next;
+    push @order, $name unless exists $value{$name};
+    $value{$name} = $value;
+}
+close $config;
+my $net = ($value{NET} // "n") eq "y";
+my $debug = ($value{DEBUG} // "n") eq "y";
+delete $value{NEEDS_MORE} if $mode eq "whole";
+delete @value{"RDMA", "INET"} unless $net;
+$value{INET} //= "y" if $net;
+$value{TRACE} = "y" if $debug;
+my %stated = map { $_ => 1 } @order;
+my %seen;
+my @names = grep { exists $value{$_} && !$seen{$_}++ } @order, "INET", "TRACE";
+if ($mode eq "minimal") {
+    @names = grep { $value{$_} ne ($_ eq "INET" ? "y" : "n") } @names;
+    @names = grep { $_ ne "TRACE" } @names if $debug;
+}
+if ($mode eq "new") {
+    $value{SOUND} //= "n";
+    @names = grep { !$stated{$_} && ($_ ne "TRACE" || !$debug) } @names, "SOUND";
+}
+open(my $result, ">", $to) or die "no result";
+for (@names) {
+    print $result $value{$_} eq "n" ? "# CONFIG_$_ is not set\n" : "CONFIG_$_=$value{$_}\n";
+}
+"##;
 
 const CHECKPATCH: &str = r#"
 my $path = pop @ARGV;
@@ -82,6 +124,7 @@ impl Bench {
         write("linux-6.12.3/Makefile", MAKEFILE);
         write("linux-6.12.3/Kconfig", "mainmenu \"Test\"\n");
         write("linux-6.12.3/scripts/kconfig/merge_config.sh", MERGE);
+        write("linux-6.12.3/scripts/kconfig/conf.pl", CONF);
         write("linux-6.12.3/scripts/checkpatch.pl", CHECKPATCH);
         write("linux-6.12.3/mm.c", "plain\n");
         write("linux-6.12.3/other.c", "other\n");

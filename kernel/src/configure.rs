@@ -81,6 +81,17 @@ impl Make<'_> {
     /// Merges the fragments into `next`, checks that every requested symbol
     /// survived, and returns the configuration.
     pub(crate) fn merge(&self, next: &Path, fragments: &[Text], lock: &Lock) -> Result<String> {
+        let config = self.assemble(next, fragments, lock)?;
+        let lost = lost(fragments, &Symbols::parse(&config));
+        if lost.is_empty() {
+            Ok(config)
+        } else {
+            Err(Error::Config(lost))
+        }
+    }
+
+    /// The same without the check.
+    pub(crate) fn assemble(&self, next: &Path, fragments: &[Text], lock: &Lock) -> Result<String> {
         self.kconfig("tinyconfig", next)
             .run("starting the configuration", self.build, lock)?;
         Guarded::new("sh")
@@ -92,13 +103,7 @@ impl Make<'_> {
             .run("merging the configuration", self.build, lock)?;
         self.kconfig("olddefconfig", next)
             .run("completing the configuration", self.build, lock)?;
-        let config = fs::read_to_string(next).map_err(Error::file("read", next))?;
-        let lost = lost(fragments, &Symbols::parse(&config));
-        if lost.is_empty() {
-            Ok(config)
-        } else {
-            Err(Error::Config(lost))
-        }
+        fs::read_to_string(next).map_err(Error::file("read", next))
     }
 
     /// A target of Kconfig's, on `config` instead of `.config`.

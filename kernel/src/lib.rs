@@ -25,6 +25,7 @@ mod guarded;
 mod letter;
 mod lock;
 mod make;
+mod menu;
 mod module_sources;
 #[cfg(test)]
 mod pipeline_tests;
@@ -43,6 +44,7 @@ use cache::Cache;
 use definition::Definition;
 pub use edit::patches::Change;
 pub use error::{Error, Result};
+pub use menu::{ConfigChange, Interface};
 use rapidswap_progress::Reporter;
 
 /// Which kernel.
@@ -121,6 +123,22 @@ pub fn build_tree(dir: &Path, variant: Variant, reporter: &Reporter) -> Result<K
 /// checks that every requested symbol survived; returns where it is.
 pub fn configure(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
     Builder::open_default()?.configuration(variant, reporter)
+}
+
+/// Lets the user change a variant's configuration by one of Kconfig's own
+/// interfaces, and writes what changed to a fragment: no more symbols than it
+/// takes for the fragments to give that very configuration again, which is
+/// checked before. Returns none, and writes nothing, if nothing was changed.
+///
+/// `fragment` is the name of the fragment, which need not exist; by default it
+/// is `vm` for the release kernel and `debug` for the other.
+pub fn config(
+    variant: Variant,
+    fragment: Option<&str>,
+    interface: Interface,
+    reporter: &Reporter,
+) -> Result<Option<ConfigChange>> {
+    Builder::open_default()?.edit_config(variant, fragment, interface, reporter)
 }
 
 /// Makes a git tree with the series as commits on the tag `base`, or brings

@@ -1,9 +1,10 @@
-//! `rapidswap-kernel`: builds the kernel, and turns the series into something
-//! to edit and back. Results go to stdout, progress to stderr.
+//! `rapidswap-kernel`: builds the kernel, and turns the series and the
+//! configuration into something to edit and back. Results go to stdout,
+//! progress to stderr.
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rapidswap_kernel::{Kernel, Variant};
+use rapidswap_kernel::{Interface, Kernel, Variant};
 use rapidswap_progress::Reporter;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,6 +34,17 @@ enum Command {
     Refresh {
         /// The tree, if it is not the one in the cache.
         dir: Option<PathBuf>,
+    },
+    /// Changes the configuration by a menu; prints the fragment it is in.
+    Config {
+        #[command(flatten)]
+        variant: OfVariant,
+        /// The fragment to write to: kernel/config/NAME.config [default: vm, debug].
+        #[arg(long, value_name = "NAME")]
+        fragment: Option<String>,
+        /// How to ask.
+        #[arg(long, value_enum, default_value = "menuconfig")]
+        interface: Asking,
     },
     /// Configures only, and checks that every requested symbol survived.
     Configure(OfVariant),
@@ -84,6 +96,27 @@ impl From<Name> for Variant {
     }
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Asking {
+    Menuconfig,
+    Nconfig,
+    Xconfig,
+    Gconfig,
+    Config,
+}
+
+impl From<Asking> for Interface {
+    fn from(asking: Asking) -> Interface {
+        match asking {
+            Asking::Menuconfig => Interface::Menuconfig,
+            Asking::Nconfig => Interface::Nconfig,
+            Asking::Xconfig => Interface::Xconfig,
+            Asking::Gconfig => Interface::Gconfig,
+            Asking::Config => Interface::Config,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli.command.unwrap_or(Command::Build(cli.build))) {
@@ -128,6 +161,23 @@ fn run(command: Command) -> Result<()> {
             println!("{}", tree.display());
         }
         Command::Refresh { dir } => refresh(dir.as_deref(), &reporter)?,
+        Command::Config {
+            variant,
+            fragment,
+            interface,
+        } => {
+            let (variant, interface) = (variant.variant.into(), interface.into());
+            let fragment = fragment.as_deref();
+            match rapidswap_kernel::config(variant, fragment, interface, &reporter)? {
+                Some(change) => {
+                    for line in change.lines {
+                        reporter.note(&line);
+                    }
+                    println!("{}", change.fragment.display());
+                }
+                None => reporter.note("no change: nothing was written"),
+            }
+        }
         Command::Configure(of) => {
             let config = rapidswap_kernel::configure(of.variant.into(), &reporter)?;
             println!("{}", config.display());

@@ -72,8 +72,9 @@ fn trees_and_variants_do_not_share_products() {
     let bench = Bench::new();
     let (tree, other) = (tree(&bench), bench.dir.path().join("other/linux-6.12.3"));
     fs::create_dir_all(&other).expect("create");
+    let scripts = ["merge_config.sh", "conf.pl"].map(|name| format!("scripts/kconfig/{name}"));
     fs::create_dir_all(other.join("scripts/kconfig")).expect("create");
-    for file in ["Makefile", "Kconfig", "scripts/kconfig/merge_config.sh"] {
+    for file in ["Makefile", "Kconfig", &scripts[0], &scripts[1]] {
         let to = other.join(file);
         fs::copy(tree.join(file), to).expect("copy");
     }
