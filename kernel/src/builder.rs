@@ -3,15 +3,16 @@
 use rapidswap_progress::Reporter;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Instant;
 
-use crate::cache::{Cache, Lock, create_dir, finish, require_space, unfinished};
+use crate::cache::{Cache, create_dir, finish, unfinished};
 use crate::definition::Definition;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::make::{Job, Make};
-use crate::series::Tree;
+use crate::git::{BASE, Tree};
+use crate::lock::Lock;
+use crate::make::Make;
 use crate::source;
 use crate::toolchain::Toolchain;
 use crate::{Kernel, Variant};
@@ -98,17 +99,12 @@ impl Builder {
     }
 
     fn finished(&self, variant: Variant, hash: &str, started: Instant) -> Option<Kernel> {
-        let out = self.cache.out().join(hash);
-        let release = fs::read_to_string(out.join("release")).ok()?;
+        let kernel = Kernel::collected(&self.cache.out().join(hash), started)?;
         Some(Kernel {
-            vmlinux: out.join("vmlinux"),
-            modules: out.join("modules"),
-            config: out.join("config"),
-            release: release.trim().to_owned(),
             build: self.cache.build(variant),
             hash: hash.to_owned(),
             cached: true,
-            seconds: started.elapsed().as_secs_f64(),
+            ..kernel
         })
     }
 
@@ -139,21 +135,14 @@ impl Builder {
         if stamp.exists() {
             fs::remove_file(&stamp).map_err(Error::file("remove", &stamp))?;
         }
-        self.configure(variant, &commit, lock)?;
-        let whole = !build.join("vmlinux").exists();
-        let (what, expect) = variant.expectation(whole);
         let make = self.make(&build);
-        let job = Job {
-            what,
-            command: make.parallel().args(["vmlinux", "modules"]),
-            dir: &build,
-            log: self.cache.log(variant),
-            expect,
-            steps: whole.then(|| self.cache.log(variant).with_extension("steps")),
-        };
-        job.run(lock, reporter)?;
+        let fragments = self.definition.fragments(variant)?;
+        make.configure(&fragments, self.committed_inputs(&commit)?, lock)?;
+        make.compile(variant, self.cache.log(variant), lock, reporter)?;
         if self.finished(variant, hash, Instant::now()).is_none() {
-            self.collect(&build, hash, lock)?;
+            let dir = unfinished(&self.cache.out(), lock)?;
+            make.collect(dir.path())?;
+            finish(dir, &self.cache.out().join(hash))?;
         }
         let content = Stamp {
             hash: hash.to_owned(),
@@ -175,54 +164,19 @@ impl Builder {
         let commit = self.patched_source(lock, reporter)?;
         let build = self.cache.build(variant);
         create_dir(&build)?;
-        if !build.join("vmlinux").exists() {
-            require_space(&build, variant.build_bytes())?;
-        }
+        variant.require_space(&build)?;
         Ok(commit)
     }
 
     /// Makes sure that the source tree is there with the series applied;
     /// returns the commit that is checked out.
     pub(crate) fn patched_source(&self, lock: &Lock, reporter: &Reporter) -> Result<String> {
-        let unpacked = source::ensure(&self.definition.sources, &self.cache, lock, reporter)?;
-        if unpacked.fresh {
-            for variant in [Variant::Release, Variant::Debug] {
-                let build = self.cache.build(variant);
-                if build.exists() {
-                    fs::remove_dir_all(&build).map_err(Error::file("remove", &build))?;
-                }
-            }
-        }
+        let version = source::ensure(&self.definition.sources, &self.cache, lock, reporter)?;
         let linux = self.cache.linux();
         let tree = Tree(&linux);
-        let commit = tree.commit(&self.definition.series, &unpacked.version)?;
+        let commit = tree.commit(BASE, &self.definition.series, &version)?;
         tree.check_out(&commit, lock)?;
         Ok(commit)
-    }
-
-    /// Copies what a cluster needs out of the `O=` directory.
-    fn collect(&self, build: &Path, hash: &str, lock: &Lock) -> Result<()> {
-        let out = self.cache.out();
-        let dir = unfinished(&out, lock)?;
-        let copy = |from: &Path, to: PathBuf| {
-            fs::copy(from, &to)
-                .map(drop)
-                .map_err(Error::file("copy", from))
-        };
-        copy(&build.join("vmlinux"), dir.path().join("vmlinux"))?;
-        copy(&build.join(".config"), dir.path().join("config"))?;
-        let modules = dir.path().join("modules");
-        create_dir(&modules)?;
-        let order = build.join("modules.order");
-        let order = fs::read_to_string(&order).map_err(Error::file("read", &order))?;
-        for object in order.lines() {
-            let module = build.join(object).with_extension("ko");
-            let name = module.file_name().unwrap_or_default();
-            copy(&module, modules.join(name))?;
-        }
-        let release = build.join("include/config/kernel.release");
-        copy(&release, dir.path().join("release"))?;
-        finish(dir, &out.join(hash))
     }
 
     pub(crate) fn make<'a>(&'a self, build: &'a Path) -> Make<'a> {
@@ -230,27 +184,6 @@ impl Builder {
             toolchain: &self.toolchain,
             linux: self.cache.linux(),
             build,
-        }
-    }
-}
-
-impl Variant {
-    /// Name and likely time of a build, from scratch or of what changed.
-    fn expectation(self, whole: bool) -> (&'static str, Duration) {
-        let (what, minutes) = match (self, whole) {
-            (Variant::Release, true) => ("kernel build", 20),
-            (Variant::Release, false) => ("kernel build of what changed", 3),
-            (Variant::Debug, true) => ("debug kernel build", 25),
-            (Variant::Debug, false) => ("debug kernel build of what changed", 4),
-        };
-        (what, Duration::from_secs(minutes * 60))
-    }
-
-    /// What an `O=` directory takes, with the finished kernel.
-    fn build_bytes(self) -> u64 {
-        match self {
-            Variant::Release => 1 << 30,
-            Variant::Debug => 2 << 30,
         }
     }
 }

@@ -1,16 +1,16 @@
 //! Where things lie on disk, who may change them, and whether they fit.
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::statvfs;
 use rapidswap_progress::Reporter;
 use std::env;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::Variant;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 
 /// Prefix of directories that are still being filled.
 const UNFINISHED: &str = ".unfinished-";
@@ -53,6 +53,11 @@ impl Cache {
         self.kernel().join("linux")
     }
 
+    /// The tree that is edited, unless the user names another place.
+    pub(crate) fn edit(&self) -> PathBuf {
+        self.kernel().join("edit")
+    }
+
     pub(crate) fn tarballs(&self) -> PathBuf {
         self.kernel().join("tarballs")
     }
@@ -73,6 +78,16 @@ impl Cache {
             .join(format!("{}.log", variant.name()))
     }
 
+    /// What is built of a source tree that somebody edits: its `O=` directory,
+    /// and what came out last.
+    pub(crate) fn tree(&self, dir: &Path, variant: Variant) -> PathBuf {
+        let mut digest = Digest::new();
+        digest.part("tree", dir.as_os_str().as_encoded_bytes());
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let name = format!("{name}-{}", digest.finish());
+        self.kernel().join("tree").join(name).join(variant.name())
+    }
+
     /// Finished out-of-tree modules by hash.
     pub(crate) fn modules(&self) -> PathBuf {
         self.root.join("module")
@@ -88,29 +103,8 @@ impl Cache {
             .write(true)
             .open(&path)
             .map_err(Error::file("open", &path))?;
-        let fail = |errno: Errno| Error::file("lock", &path)(errno.into());
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Lock(lock)),
-            Err((file, Errno::EWOULDBLOCK)) => {
-                reporter.note("waiting for another build of the kernel to end");
-                Flock::lock(file, FlockArg::LockExclusive)
-                    .map(Lock)
-                    .map_err(|(_, errno)| fail(errno))
-            }
-            Err((_, errno)) => Err(fail(errno)),
-        }
-    }
-}
-
-/// Proof that nobody else changes the cache.
-#[derive(Debug)]
-pub(crate) struct Lock(Flock<File>);
-
-impl Lock {
-    /// A second handle on the same lock, to be given to a child: when this
-    /// process is killed, the lock stays until that child is gone too.
-    pub(crate) fn share(&self) -> Result<File> {
-        self.0.try_clone().map_err(Error::file("share", "the lock"))
+        let note = "waiting for another build of the kernel to end";
+        Lock::take(file, &path, note, reporter)
     }
 }
 
@@ -173,9 +167,6 @@ fn check_space(path: &Path, needs: u64, free: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc;
-    use std::thread;
-    use std::time::Duration;
 
     #[test]
     fn a_full_disk_is_one_clear_line() {
@@ -186,26 +177,6 @@ mod tests {
              free some or point XDG_CACHE_HOME at a larger disk"
         );
         check_space(Path::new("/cache"), 5, 5).expect("it just fits");
-    }
-
-    #[test]
-    fn the_second_builder_waits_for_the_first() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let cache = Cache::at(dir.path().to_owned());
-        let first = cache.lock(&Reporter::silent()).expect("lock");
-        let (sender, receiver) = mpsc::channel();
-        let waiter = thread::spawn({
-            let cache = cache.clone();
-            move || {
-                let lock = cache.lock(&Reporter::silent());
-                sender.send(()).expect("main waits");
-                lock
-            }
-        });
-        let early = receiver.recv_timeout(Duration::from_millis(100));
-        assert_eq!(early, Err(mpsc::RecvTimeoutError::Timeout));
-        drop(first);
-        waiter.join().expect("no panic").expect("lock");
     }
 
     #[test]

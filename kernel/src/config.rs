@@ -1,7 +1,7 @@
 //! Kernel configuration: what the fragments ask for, and whether Kconfig
 //! granted it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::definition::Text;
 
@@ -23,12 +23,37 @@ impl Symbols {
         )
     }
 
-    fn value(&self, name: &str) -> &str {
-        self.0.get(name).map_or(OFF, String::as_str)
+    /// What a fragment or `.config` says of a symbol; none if nothing.
+    pub(crate) fn stated(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    pub(crate) fn value(&self, name: &str) -> &str {
+        self.stated(name).unwrap_or(OFF)
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// The symbols that have another value there.
+    pub(crate) fn differing(&self, other: &Symbols) -> BTreeSet<String> {
+        let names = self.names().chain(other.names());
+        let differing = names.filter(|name| self.value(name) != other.value(name));
+        differing.map(str::to_owned).collect()
     }
 }
 
-fn symbol(line: &str) -> Option<(&str, &str)> {
+/// The line that gives a symbol a value.
+pub(crate) fn line(name: &str, value: &str) -> String {
+    match value {
+        OFF => format!("# CONFIG_{name} is not set"),
+        value => format!("CONFIG_{name}={value}"),
+    }
+}
+
+/// The symbol that a line of a `.config` or fragment is about, and its value.
+pub(crate) fn symbol(line: &str) -> Option<(&str, &str)> {
     let line = line.trim();
     if let Some(rest) = line.strip_prefix("# CONFIG_") {
         return Some((rest.strip_suffix(" is not set")?, OFF));
@@ -111,10 +136,7 @@ mod tests {
     fn render(values: &BTreeMap<String, String>) -> String {
         values
             .iter()
-            .map(|(name, value)| match value.as_str() {
-                OFF => format!("# CONFIG_{name} is not set\n"),
-                value => format!("CONFIG_{name}={value}\n"),
-            })
+            .map(|(name, value)| line(name, value) + "\n")
             .collect()
     }
 

@@ -65,7 +65,7 @@ pub(crate) struct Text {
 }
 
 impl Text {
-    fn read(path: PathBuf) -> Result<Text> {
+    pub(crate) fn read(path: PathBuf) -> Result<Text> {
         let content = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
         Ok(Text { path, content })
     }
@@ -103,18 +103,39 @@ impl Definition {
 
     /// The fragments of a variant; a later one overrides an earlier one.
     pub(crate) fn fragments(&self, variant: Variant) -> Result<Vec<Text>> {
-        let names: &[&str] = match variant {
-            Variant::Release => &["base", "vm"],
-            Variant::Debug => &["base", "vm", "debug"],
-        };
-        names
-            .iter()
-            .map(|name| Text::read(self.folder.join("config").join(format!("{name}.config"))))
-            .collect()
+        let names = self.fragment_names(variant)?;
+        let paths = names.iter().map(|name| self.fragment_path(name));
+        paths.map(Text::read).collect()
+    }
+
+    /// Their names. All that are not of one variant only are of both, so that
+    /// a new one needs no more than its file.
+    pub(crate) fn fragment_names(&self, variant: Variant) -> Result<Vec<String>> {
+        let folder = self.folder.join("config");
+        let mut others = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(Error::file("read", &folder))? {
+            let name = entry.map_err(Error::file("read", &folder))?.file_name();
+            let name = name.to_string_lossy();
+            match name.strip_suffix(".config") {
+                Some("base" | "vm" | "debug" | "") | None => {}
+                Some(name) => others.push(name.to_owned()),
+            }
+        }
+        others.sort();
+        let mut names = vec!["base".to_owned(), "vm".to_owned()];
+        names.append(&mut others);
+        if variant == Variant::Debug {
+            names.push("debug".to_owned());
+        }
+        Ok(names)
+    }
+
+    pub(crate) fn fragment_path(&self, name: &str) -> PathBuf {
+        self.folder.join("config").join(format!("{name}.config"))
     }
 }
 
-fn series(folder: &Path) -> Result<Vec<Text>> {
+pub(crate) fn series(folder: &Path) -> Result<Vec<Text>> {
     if !folder.exists() {
         return Ok(Vec::new());
     }
@@ -161,6 +182,29 @@ mod tests {
             .map(Text::name)
             .collect();
         assert_eq!(names, ["0001-a.patch", "0002-b.patch", "0010-c.patch"]);
+    }
+
+    #[test]
+    fn a_new_fragment_is_of_both_variants_and_debug_comes_last() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let folder = dir.path().join("config");
+        fs::create_dir(&folder).expect("create");
+        for name in ["base", "debug", "vm", "zfs", "numa", ""] {
+            fs::write(folder.join(format!("{name}.config")), "").expect("write");
+        }
+        fs::write(folder.join("README"), "").expect("write");
+        fs::write(
+            dir.path().join("source.toml"),
+            include_str!("../source.toml"),
+        )
+        .expect("write");
+        let definition = Definition::read(dir.path()).expect("valid");
+        let names = |variant| definition.fragment_names(variant).expect("read");
+        assert_eq!(names(Variant::Release), ["base", "vm", "numa", "zfs"]);
+        assert_eq!(
+            names(Variant::Debug),
+            ["base", "vm", "numa", "zfs", "debug"]
+        );
     }
 
     #[test]

@@ -68,9 +68,28 @@ pub enum Error {
         /// git's first complaint.
         why: String,
     },
+    /// A source tree cannot be used for what was asked.
+    #[error("{}: {why}", path.display())]
+    Tree {
+        /// The tree.
+        path: PathBuf,
+        /// Why not, and what to do.
+        why: String,
+    },
     /// Requested symbols that Kconfig dropped or changed.
     #[error("requested symbols did not survive: {}", .0.join(", "))]
     Config(Vec<String>),
+    /// A change of the configuration that no fragment can hold.
+    #[error("{} cannot take the change, and nothing was written: {why}", path.display())]
+    Fragment {
+        /// The fragment.
+        path: PathBuf,
+        /// Why not, and what to do.
+        why: String,
+    },
+    /// An interactive program without a terminal.
+    #[error("make {0} needs a terminal; --interface config asks line by line without one")]
+    NoTerminal(&'static str),
     /// Too little room for what is about to be written.
     #[error(
         "not enough disk space in {}: {needs_gib:.1} GiB needed, {free_gib:.1} GiB free; \
@@ -111,6 +130,20 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn fragment(path: impl Into<PathBuf>, why: impl Into<String>) -> Error {
+        Error::Fragment {
+            path: path.into(),
+            why: why.into(),
+        }
+    }
+
+    pub(crate) fn tree(path: impl Into<PathBuf>, why: impl Into<String>) -> Error {
+        Error::Tree {
+            path: path.into(),
+            why: why.into(),
+        }
+    }
+
     /// For `map_err` on operations on files.
     pub(crate) fn file(
         doing: &'static str,

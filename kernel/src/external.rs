@@ -1,95 +1,49 @@
 //! The out-of-tree module, built against a kernel of the cache.
 
 use rapidswap_progress::Reporter;
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tempfile::TempDir;
 
 use crate::builder::Builder;
 use crate::cache::{create_dir, finish, unfinished};
-use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::make::Job;
+use crate::lock::Lock;
+use crate::make::{Job, Make};
+use crate::module_sources::Sources;
 use crate::{Kernel, Variant};
 
 /// File name of the module.
 const MODULE: &str = "remoteswap.ko";
 
-/// Endings of what a build by hand may have left between the sources.
-const PRODUCTS: [&str; 9] = [
-    ".o",
-    ".ko",
-    ".mod",
-    ".mod.c",
-    ".cmd",
-    ".a",
-    ".symvers",
-    ".order",
-    "_generated.rs",
-];
-
-/// The sources below a folder, by relative path, in a fixed order.
-#[derive(Debug)]
-struct Sources(Vec<(PathBuf, Vec<u8>)>);
-
-impl Sources {
-    fn read(folder: &Path) -> Result<Sources> {
-        let mut files = Vec::new();
-        collect(folder, Path::new(""), &mut files)?;
-        files.sort();
-        Ok(Sources(files))
-    }
-
-    fn hash(&self, kernel: &str) -> String {
-        let mut digest = Digest::new();
-        digest.part("kernel", kernel);
-        for (path, content) in &self.0 {
-            digest.part(&path.to_string_lossy(), content);
-        }
-        digest.finish()
-    }
-
-    /// Makes `folder` hold these sources, and of sources only these. What is
-    /// there already keeps its time, and products stay, so that make does no
-    /// more than it must.
-    fn sync(&self, folder: &Path) -> Result<()> {
-        create_dir(folder)?;
-        let present: BTreeMap<_, _> = Sources::read(folder)?.0.into_iter().collect();
-        for path in present.keys() {
-            if self.0.iter().all(|(wanted, _)| wanted != path) {
-                let path = folder.join(path);
-                fs::remove_file(&path).map_err(Error::file("remove", &path))?;
-            }
-        }
-        for (path, content) in &self.0 {
-            if present.get(path) != Some(content) {
-                let path = folder.join(path);
-                create_dir(path.parent().unwrap_or(folder))?;
-                fs::write(&path, content).map_err(Error::file("write", &path))?;
-            }
-        }
-        Ok(())
-    }
+/// Builds the module in `work`.
+fn compile(
+    make: &Make<'_>,
+    work: &Path,
+    log: PathBuf,
+    lock: &Lock,
+    reporter: &Reporter,
+) -> Result<()> {
+    let job = Job {
+        what: "module build",
+        command: make
+            .parallel()
+            .arg(format!("M={}", work.display()))
+            .arg("modules"),
+        dir: work,
+        log,
+        expect: Duration::from_secs(30),
+        steps: None,
+    };
+    job.run(lock, reporter)
 }
 
-fn collect(root: &Path, below: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) -> Result<()> {
-    let folder = root.join(below);
-    for entry in fs::read_dir(&folder).map_err(Error::file("read", &folder))? {
-        let entry = entry.map_err(Error::file("read", &folder))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let path = below.join(&name);
-        if name.starts_with('.') || name == "target" {
-            continue;
-        }
-        if root.join(&path).is_dir() {
-            collect(root, &path, files)?;
-        } else if !PRODUCTS.iter().any(|ending| name.ends_with(ending)) {
-            let content = fs::read(root.join(&path)).map_err(Error::file("read", &path))?;
-            files.push((path, content));
-        }
-    }
-    Ok(())
+/// Copies the module to where it is taken from.
+fn take(work: &Path, dir: TempDir, place: &Path) -> Result<()> {
+    let built = work.join(MODULE);
+    fs::copy(&built, dir.path().join(MODULE)).map_err(Error::file("copy", &built))?;
+    finish(dir, place)
 }
 
 impl Builder {
@@ -103,6 +57,9 @@ impl Builder {
         reporter: &Reporter,
     ) -> Result<PathBuf> {
         let sources = Sources::read(folder)?;
+        if let Some(tree) = &kernel.tree {
+            return self.tree_module(tree, variant, &sources, reporter);
+        }
         let hash = sources.hash(&kernel.hash);
         let place = self.cache.modules().join(&hash);
         let module = place.join(MODULE);
@@ -116,24 +73,35 @@ impl Builder {
         self.ensure_build_dir(variant, &kernel.hash, &lock, reporter)?;
         let work = self.module_work(variant, &kernel.hash)?;
         sources.sync(&work)?;
-        let job = Job {
-            what: "module build",
-            command: self
-                .make(&kernel.build)
-                .parallel()
-                .arg(format!("M={}", work.display()))
-                .arg("modules"),
-            dir: &work,
-            log: work.with_extension("log"),
-            expect: Duration::from_secs(30),
-            steps: None,
-        };
-        job.run(&lock, reporter)?;
+        let make = self.make(&kernel.build);
+        compile(&make, &work, work.with_extension("log"), &lock, reporter)?;
         let dir = unfinished(&self.cache.modules(), &lock)?;
-        let built = work.join(MODULE);
-        fs::copy(&built, dir.path().join(MODULE)).map_err(Error::file("copy", &built))?;
-        finish(dir, &place)?;
+        take(&work, dir, &place)?;
         Ok(module)
+    }
+
+    /// The module for the kernel of a source tree. What it is made of is not
+    /// known by a hash, so make has to look each time.
+    fn tree_module(
+        &self,
+        tree: &Path,
+        variant: Variant,
+        sources: &Sources,
+        reporter: &Reporter,
+    ) -> Result<PathBuf> {
+        let place = self.cache.tree(tree, variant);
+        let lock = Lock::folder(&place, reporter)?;
+        let (build, work) = (place.join("build"), place.join("module"));
+        sources.sync(&work)?;
+        let make = Make {
+            toolchain: &self.toolchain,
+            linux: tree.to_owned(),
+            build: &build,
+        };
+        compile(&make, &work, place.join("module.log"), &lock, reporter)?;
+        let out = place.join("module.out");
+        take(&work, unfinished(&place, &lock)?, &out)?;
+        Ok(out.join(MODULE))
     }
 
     /// Where a variant's module is built: always the same place, since paths
@@ -153,75 +121,5 @@ impl Builder {
         create_dir(&work)?;
         fs::write(&stamp, kernel).map_err(Error::file("write", &stamp))?;
         Ok(work)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        for (path, content) in files {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().expect("has one")).expect("create");
-            fs::write(path, content).expect("write");
-        }
-        dir
-    }
-
-    #[test]
-    fn products_are_neither_hashed_nor_copied() {
-        let clean = folder(&[("Kbuild", "obj-m"), ("logic/src/lib.rs", "//!")]);
-        let dirty = folder(&[
-            ("Kbuild", "obj-m"),
-            ("logic/src/lib.rs", "//!"),
-            ("shim.o", "x"),
-            (".shim.o.cmd", "x"),
-            ("remoteswap.mod.c", "x"),
-            ("logic/target/debug/x.rs", "x"),
-        ]);
-        let (clean, dirty) = (Sources::read(clean.path()), Sources::read(dirty.path()));
-        let (clean, dirty) = (clean.expect("read"), dirty.expect("read"));
-        assert_eq!(clean.hash("k"), dirty.hash("k"));
-        assert_ne!(clean.hash("k"), clean.hash("l"));
-
-        let copy = tempfile::tempdir().expect("temporary directory");
-        dirty.sync(copy.path()).expect("write");
-        let copied = Sources::read(copy.path()).expect("read");
-        assert_eq!(copied.0, clean.0);
-        assert!(!copy.path().join("shim.o").exists());
-    }
-
-    #[test]
-    fn a_sync_touches_only_what_changed() {
-        let folder = folder(&[
-            ("Kbuild", "obj-m"),
-            ("old/a.c", "old"),
-            ("b.c", "b"),
-            ("b.o", "x"),
-        ]);
-        let modified = |name: &str| {
-            let metadata = fs::metadata(folder.path().join(name)).expect("it is there");
-            metadata.modified().expect("has a time")
-        };
-        let before = modified("Kbuild");
-        let file = |name: &str, content: &str| (PathBuf::from(name), content.into());
-        let wanted = Sources(vec![
-            file("Kbuild", "obj-m"),
-            file("b.c", "new b"),
-            file("c/c.c", "c"),
-        ]);
-        wanted.sync(folder.path()).expect("sync");
-        assert_eq!(Sources::read(folder.path()).expect("read").0, wanted.0);
-        assert_eq!(modified("Kbuild"), before);
-        assert!(folder.path().join("b.o").exists());
-    }
-
-    #[test]
-    fn a_renamed_file_is_another_module() {
-        let (a, b) = (folder(&[("a.c", "x")]), folder(&[("b.c", "x")]));
-        let hash = |dir: &tempfile::TempDir| Sources::read(dir.path()).expect("read").hash("k");
-        assert_ne!(hash(&a), hash(&b));
     }
 }

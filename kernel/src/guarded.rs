@@ -11,8 +11,8 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 
-use crate::cache::Lock;
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 
 /// `$@` becomes the command. Descriptor 2 is, on entry, a share of the lock;
 /// as descriptor 4 the whole group holds it.
@@ -68,17 +68,9 @@ impl Guarded {
         mut line: impl FnMut(&str) -> Result<()>,
     ) -> Result<ExitStatus> {
         let name = &self.argv[0];
-        let mut child = Command::new("sh")
-            .args(["-c", GUARD, "rapidswap-guard"])
-            .args(&self.argv)
+        let mut child = self
+            .command(&["sh", "-c", GUARD, "rapidswap-guard"])
             .current_dir(dir)
-            .env_clear()
-            .envs(ENVIRONMENT.iter().filter_map(|name| {
-                let value = std::env::var_os(name)?;
-                Some((*name, value))
-            }))
-            .env("LC_ALL", "C")
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::from(lock.share()?))
@@ -103,6 +95,23 @@ impl Guarded {
             line(String::from_utf8_lossy(&bytes).trim_end())?;
         }
         group.end(name)
+    }
+
+    /// The command after a prefix, with the environment of a build.
+    pub(crate) fn command(&self, prefix: &[&str]) -> Command {
+        let prefix = prefix.iter().map(OsStr::new);
+        let mut argv = prefix.chain(self.argv.iter().map(OsString::as_os_str));
+        let mut command = Command::new(argv.next().unwrap_or_default());
+        command
+            .args(argv)
+            .env_clear()
+            .envs(ENVIRONMENT.iter().filter_map(|name| {
+                let value = std::env::var_os(name)?;
+                Some((*name, value))
+            }))
+            .env("LC_ALL", "C")
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     /// Runs it and, if it fails, says `what` did and the line that says why.

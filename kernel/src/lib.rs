@@ -7,28 +7,44 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod bench;
 mod builder;
 mod cache;
 mod checkpatch;
+mod compile;
 mod config;
 mod configure;
 mod definition;
 mod digest;
+mod edit;
 mod error;
 mod external;
+mod git;
 mod guarded;
+mod letter;
+mod lock;
 mod make;
+mod menu;
+mod module_sources;
 #[cfg(test)]
 mod pipeline_tests;
 mod series;
 mod source;
 mod toolchain;
+mod tree_build;
+#[cfg(test)]
+mod tree_build_tests;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use builder::Builder;
+use cache::Cache;
+use definition::Definition;
+pub use edit::patches::Change;
 pub use error::{Error, Result};
+pub use menu::{ConfigChange, Interface};
 use rapidswap_progress::Reporter;
 
 /// Which kernel.
@@ -61,9 +77,12 @@ pub struct Kernel {
     pub config: PathBuf,
     /// What `uname -r` says.
     pub release: String,
-    /// The `O=` directory of its variant.
+    /// The `O=` directory.
     pub build: PathBuf,
-    /// Hash of all that went in.
+    /// The source tree, if it is not the series of this checkout but one that
+    /// somebody edits.
+    pub tree: Option<PathBuf>,
+    /// Hash of all that went in; of a [`tree`](Kernel::tree) of what came out.
     pub hash: String,
     /// Whether it was there already.
     pub cached: bool,
@@ -78,16 +97,71 @@ pub fn ensure(variant: Variant, reporter: &Reporter) -> Result<Kernel> {
 }
 
 /// The module `remoteswap.ko` of this checkout for `kernel`, built now if the
-/// cache does not have it.
+/// cache does not have it; for the kernel of a tree, as far as it changed.
 pub fn module(kernel: &Kernel, variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../module");
     Builder::open_default()?.module(kernel, variant, &folder, reporter)
 }
 
+/// The kernel of any source tree, with the configuration of this checkout,
+/// whether what was edited there is committed or not.
+///
+/// Only what changed since the last build is built: every tree has, for each
+/// variant, an `O=` directory of its own in the cache. What came out lies
+/// beside it until the next build of that tree has succeeded, and does not
+/// count as a kernel of the cache. [`module`] builds against it; do that before
+/// the tree is edited again.
+///
+/// The tree must be of the line of kernels that the series is for, and not
+/// have been built in place.
+pub fn build_tree(dir: &Path, variant: Variant, reporter: &Reporter) -> Result<Kernel> {
+    let started = Instant::now();
+    Builder::open_default()?.build_tree(dir, variant, started, reporter)
+}
+
 /// Makes the configuration without building or changing what was built, and
 /// checks that every requested symbol survived; returns where it is.
-pub fn config(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
-    Builder::open_default()?.config(variant, reporter)
+pub fn configure(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
+    Builder::open_default()?.configuration(variant, reporter)
+}
+
+/// Lets the user change a variant's configuration by one of Kconfig's own
+/// interfaces, and writes what changed to a fragment: no more symbols than it
+/// takes for the fragments to give that very configuration again, which is
+/// checked before. Returns none, and writes nothing, if nothing was changed.
+///
+/// `fragment` is the name of the fragment, which need not exist; by default it
+/// is `vm` for the release kernel and `debug` for the other.
+pub fn config(
+    variant: Variant,
+    fragment: Option<&str>,
+    interface: Interface,
+    reporter: &Reporter,
+) -> Result<Option<ConfigChange>> {
+    Builder::open_default()?.edit_config(variant, fragment, interface, reporter)
+}
+
+/// Makes a git tree with the series as commits on the tag `base`, or brings
+/// the one in `dir` up to date; returns where it is. A tree with anything in
+/// it that is not in the series is left as it is, with a note. Without `dir`
+/// the tree lies in the cache.
+pub fn edit(dir: Option<&Path>, reporter: &Reporter) -> Result<PathBuf> {
+    let definition = Definition::read(Path::new(env!("CARGO_MANIFEST_DIR")))?;
+    let cache = Cache::open_default()?;
+    let dir = dir.map_or_else(|| cache.edit(), Path::to_owned);
+    edit::edit(&definition, &cache, &dir, reporter)
+}
+
+/// Turns the commits of a tree that [`edit`] made into this checkout's series,
+/// and says what that changed. Nothing is touched unless all of them can be
+/// patches.
+pub fn refresh(dir: Option<&Path>, reporter: &Reporter) -> Result<Vec<Change>> {
+    let dir = match dir {
+        Some(dir) => dir.to_owned(),
+        None => Cache::open_default()?.edit(),
+    };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("patches");
+    edit::refresh::refresh(&dir, &folder, reporter)
 }
 
 /// Runs `checkpatch.pl --strict` over the series, with its remarks to

@@ -1,44 +1,84 @@
-//! `rapidswap-kernel`: builds the kernel and checks the series by hand or
-//! from a recipe. Results go to stdout, progress to stderr.
+//! `rapidswap-kernel`: builds the kernel, and turns the series and the
+//! configuration into something to edit and back. Results go to stdout,
+//! progress to stderr.
 
 use anyhow::Result;
-use clap::{Parser, Subcommand, ValueEnum};
-use rapidswap_kernel::Variant;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use rapidswap_kernel::{Interface, Kernel, Variant};
 use rapidswap_progress::Reporter;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Builds the kernel that Rapidswap runs on.
+/// The kernel that Rapidswap runs on. Without a command: build.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    build: Build,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Builds the kernel, or finds it in the cache; prints where it is.
-    Build {
-        #[arg(long, value_enum, default_value = "release")]
-        variant: Name,
-    },
+    Build(Build),
     /// Builds kernel and module; prints where the module is.
-    Module {
-        #[arg(long, value_enum, default_value = "release")]
-        variant: Name,
+    Module(Build),
+    /// Makes or updates a git tree with the series as commits; prints where.
+    Edit {
+        /// Where, instead of the cache.
+        dir: Option<PathBuf>,
+    },
+    /// Turns the commits of that tree into the patches of the series.
+    Refresh {
+        /// The tree, if it is not the one in the cache.
+        dir: Option<PathBuf>,
+    },
+    /// Changes the configuration by a menu; prints the fragment it is in.
+    Config {
+        #[command(flatten)]
+        variant: OfVariant,
+        /// The fragment to write to: kernel/config/NAME.config [default: vm, debug].
+        #[arg(long, value_name = "NAME")]
+        fragment: Option<String>,
+        /// How to ask.
+        #[arg(long, value_enum, default_value = "menuconfig")]
+        interface: Asking,
     },
     /// Configures only, and checks that every requested symbol survived.
-    Config {
-        #[arg(long, value_enum, default_value = "release")]
-        variant: Name,
-    },
+    Configure(OfVariant),
     /// Runs checkpatch.pl --strict over the series; any remark is a failure.
     Checkpatch,
     /// Prints the hash under which the kernel is cached.
-    Hash {
-        #[arg(long, value_enum, default_value = "release")]
-        variant: Name,
-    },
+    Hash(OfVariant),
+}
+
+#[derive(Args)]
+struct OfVariant {
+    #[arg(long, value_enum, default_value = "release")]
+    variant: Name,
+}
+
+#[derive(Args)]
+struct Build {
+    #[command(flatten)]
+    of: OfVariant,
+    /// Any source tree instead of the series, as it is; only what changed
+    /// since the last time is built.
+    #[arg(long, value_name = "DIR")]
+    tree: Option<PathBuf>,
+}
+
+impl Build {
+    fn kernel(&self, reporter: &Reporter) -> Result<Kernel> {
+        let variant = self.of.variant.into();
+        let kernel = match &self.tree {
+            Some(tree) => rapidswap_kernel::build_tree(tree, variant, reporter),
+            None => rapidswap_kernel::ensure(variant, reporter),
+        };
+        Ok(kernel?)
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -56,8 +96,30 @@ impl From<Name> for Variant {
     }
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Asking {
+    Menuconfig,
+    Nconfig,
+    Xconfig,
+    Gconfig,
+    Config,
+}
+
+impl From<Asking> for Interface {
+    fn from(asking: Asking) -> Interface {
+        match asking {
+            Asking::Menuconfig => Interface::Menuconfig,
+            Asking::Nconfig => Interface::Nconfig,
+            Asking::Xconfig => Interface::Xconfig,
+            Asking::Gconfig => Interface::Gconfig,
+            Asking::Config => Interface::Config,
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let cli = Cli::parse();
+    match run(cli.command.unwrap_or(Command::Build(cli.build))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rapidswap-kernel: {error:#}");
@@ -69,22 +131,55 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     let reporter = Reporter::auto();
     match command {
-        Command::Build { variant } => {
-            let kernel = rapidswap_kernel::ensure(variant.into(), &reporter)?;
-            let cached = if kernel.cached { "cached" } else { "built" };
+        Command::Build(build) => {
+            let kernel = build.kernel(&reporter)?;
+            let cached = match (&kernel.tree, kernel.cached) {
+                (None, true) => "cached",
+                (Some(_), true) => "unchanged",
+                (_, false) => "built",
+            };
             reporter.note(&format!(
                 "kernel {}: {cached} ({:.1} s)",
                 kernel.release, kernel.seconds
             ));
             println!("{}", kernel.vmlinux.display());
         }
-        Command::Module { variant } => {
-            let kernel = rapidswap_kernel::ensure(variant.into(), &reporter)?;
-            let module = rapidswap_kernel::module(&kernel, variant.into(), &reporter)?;
+        Command::Module(build) => {
+            let kernel = build.kernel(&reporter)?;
+            let variant = build.of.variant.into();
+            let module = rapidswap_kernel::module(&kernel, variant, &reporter)?;
             println!("{}", module.display());
         }
-        Command::Config { variant } => {
-            let config = rapidswap_kernel::config(variant.into(), &reporter)?;
+        Command::Edit { dir } => {
+            let tree = rapidswap_kernel::edit(dir.as_deref(), &reporter)?;
+            let named = dir.map_or_else(String::new, |_| format!(" {}", tree.display()));
+            reporter.note(&format!(
+                "edit and commit there, try it with ./just kernel build --tree {}, and then: \
+                 ./just kernel refresh{named}",
+                tree.display()
+            ));
+            println!("{}", tree.display());
+        }
+        Command::Refresh { dir } => refresh(dir.as_deref(), &reporter)?,
+        Command::Config {
+            variant,
+            fragment,
+            interface,
+        } => {
+            let (variant, interface) = (variant.variant.into(), interface.into());
+            let fragment = fragment.as_deref();
+            match rapidswap_kernel::config(variant, fragment, interface, &reporter)? {
+                Some(change) => {
+                    for line in change.lines {
+                        reporter.note(&line);
+                    }
+                    println!("{}", change.fragment.display());
+                }
+                None => reporter.note("no change: nothing was written"),
+            }
+        }
+        Command::Configure(of) => {
+            let config = rapidswap_kernel::configure(of.variant.into(), &reporter)?;
             println!("{}", config.display());
         }
         Command::Checkpatch => {
@@ -93,7 +188,18 @@ fn run(command: Command) -> Result<()> {
                 "checkpatch.pl --strict: {patches} patches, no remarks"
             ));
         }
-        Command::Hash { variant } => println!("{}", rapidswap_kernel::hash(variant.into())?),
+        Command::Hash(of) => println!("{}", rapidswap_kernel::hash(of.variant.into())?),
+    }
+    Ok(())
+}
+
+fn refresh(dir: Option<&Path>, reporter: &Reporter) -> Result<()> {
+    let changes = rapidswap_kernel::refresh(dir, reporter)?;
+    if changes.is_empty() {
+        reporter.note("no change: kernel/patches has these commits already");
+    }
+    for change in changes {
+        println!("{change}");
     }
     Ok(())
 }

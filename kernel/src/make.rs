@@ -6,9 +6,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cache::Lock;
 use crate::error::{Error, Result};
 use crate::guarded::{Guarded, succeeded, telling};
+use crate::lock::Lock;
 use crate::toolchain::Toolchain;
 
 /// Steps of a build from scratch, until this machine has counted its own.

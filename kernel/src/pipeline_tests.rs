@@ -1,158 +1,14 @@
-//! The whole way from a tarball to a module, by the real tar, git and make,
-//! on a tree of a few lines that has the shape of a kernel's.
+//! The whole way from a tarball to a module, by the real tar, git and make.
 
 use rapidswap_progress::Reporter;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant, SystemTime};
-use tempfile::TempDir;
+use std::time::{Duration, SystemTime};
 
-use crate::builder::Builder;
-use crate::cache::Cache;
-use crate::definition::{Definition, Origin};
+use crate::bench::{Bench, modified, pack, patch_to, read};
+use crate::definition::Origin;
 use crate::digest::sha256_of;
 use crate::error::Error;
-use crate::toolchain::Toolchain;
 use crate::{Kernel, Variant};
-
-const MAKEFILE: &str = "\
-VERSION = 6
-PATCHLEVEL = 12
-SUBLEVEL = 3
-EXTRAVERSION =
-ifdef M
-modules:
-\tcat $(O)/vmlinux $(M)/*.c > $(M)/remoteswap.ko
-else
-tinyconfig:
-\techo started >> $(O)/configured
-\techo CONFIG_TINY=y > $(KCONFIG_CONFIG)
-olddefconfig:
-\tsed -i '/CONFIG_NEEDS_MORE/d' $(KCONFIG_CONFIG)
-vmlinux: mm.c
-\t@echo '  CC      mm.o'
-\t@! grep -n 'syntax error:' mm.c
-\tcp mm.c $(O)/vmlinux
-modules:
-\tmkdir -p $(O)/lib $(O)/include/config
-\techo x > $(O)/lib/x.ko
-\techo lib/x.o > $(O)/modules.order
-\techo 6.12.3$(LOCALVERSION) > $(O)/include/config/kernel.release
-endif
-";
-
-const MERGE: &str = "shift 3; cat \"$@\" >> \"$KCONFIG_CONFIG\"\n";
-
-const CHECKPATCH: &str = r#"
-my $path = pop @ARGV;
-open(my $patch, "<", $path) or die "no patch";
-my @remarks = grep { /ugly/ } <$patch>;
-print "$path:1: WARNING:UGLY: $_" for @remarks;
-exit(@remarks > 0);
-"#;
-
-fn patch_to(line: &str) -> String {
-    format!("--- a/mm.c\n+++ b/mm.c\n@@ -1 +1 @@\n-plain\n+{line}\n")
-}
-
-/// Packs the tree with the times of a release that is years old.
-fn pack(dir: &Path) {
-    let tar = Command::new("tar")
-        .args(["--mtime=2020-01-01", "-cJf", "linux.tar.xz", "linux-6.12.3"])
-        .current_dir(dir)
-        .status();
-    assert!(tar.expect("tar runs").success());
-}
-
-/// A checkout's folder `kernel/`, a tarball, and a cache.
-struct Bench {
-    dir: TempDir,
-    builder: Builder,
-}
-
-impl Bench {
-    fn new() -> Bench {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let at = |path: &str| {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().expect("has one")).expect("create");
-            path
-        };
-        let write = |path: &str, content: &str| fs::write(at(path), content).expect("write");
-        write("linux-6.12.3/Makefile", MAKEFILE);
-        write("linux-6.12.3/scripts/kconfig/merge_config.sh", MERGE);
-        write("linux-6.12.3/scripts/checkpatch.pl", CHECKPATCH);
-        write("linux-6.12.3/mm.c", "plain\n");
-        write("linux-6.12.3/other.c", "other\n");
-        write("kernel/patches/0001-one.patch", &patch_to("first"));
-        write("kernel/config/base.config", "CONFIG_SWAP=y\n");
-        write("kernel/config/vm.config", "# CONFIG_SOUND is not set\n");
-        write("kernel/config/debug.config", "CONFIG_CHECKS=y\n");
-        write("kernel/source.toml", include_str!("../source.toml"));
-        write("module/Kbuild", "obj-m := remoteswap.o\n");
-        write("module/shim.c", "shim\n");
-        pack(dir.path());
-
-        let mut definition = Definition::read(&at("kernel")).expect("valid");
-        definition.sources.debian.tarball = at("linux.tar.xz");
-        let cache = Cache::at(at("cache"));
-        let toolchain = Toolchain {
-            rustc: "rustc".into(),
-            bindgen: "bindgen".into(),
-            libclang: "/usr/lib".into(),
-            identity: vec![("gcc".to_owned(), "12".to_owned())],
-        };
-        let builder = Builder {
-            definition,
-            cache,
-            toolchain,
-        };
-        Bench { dir, builder }
-    }
-
-    fn write(&mut self, path: &str, content: &str) {
-        let folder = self.dir.path().join("kernel");
-        fs::write(folder.join(path), content).expect("write");
-        let sources = self.builder.definition.sources.clone();
-        self.builder.definition = Definition::read(&folder).expect("valid");
-        self.builder.definition.sources = sources;
-    }
-
-    fn ensure(&self) -> Result<Kernel, Error> {
-        self.builder
-            .ensure(Variant::Release, Instant::now(), &Reporter::silent())
-    }
-
-    fn module(&self, kernel: &Kernel) -> String {
-        let folder = self.dir.path().join("module");
-        let built = self
-            .builder
-            .module(kernel, Variant::Release, &folder, &Reporter::silent());
-        fs::read_to_string(built.expect("builds")).expect("read")
-    }
-
-    /// The other way to the source: a release by URL and checksum.
-    fn take_release(&mut self, sha256: &str) {
-        let sources = &mut self.builder.definition.sources;
-        sources.origin = Origin::KernelOrg;
-        sources.kernel_org.url = format!("file://{}/linux.tar.xz", self.dir.path().display());
-        sources.kernel_org.sha256 = sha256.to_owned();
-    }
-
-    fn finished(&self) -> usize {
-        fs::read_dir(self.builder.cache.out()).map_or(0, Iterator::count)
-    }
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).expect("read")
-}
-
-fn modified(path: PathBuf) -> SystemTime {
-    let metadata = fs::metadata(path).expect("it is there");
-    metadata.modified().expect("has a time")
-}
 
 #[test]
 fn a_kernel_is_built_once_and_then_found() {
@@ -303,13 +159,13 @@ fn asking_for_the_configuration_changes_nothing_that_was_built() {
     let kernel = bench.ensure().expect("builds");
     let config = bench
         .builder
-        .config(Variant::Release, &Reporter::silent())
+        .configuration(Variant::Release, &Reporter::silent())
         .expect("configures");
     assert_eq!(read(&config), read(&kernel.config));
     bench.write("config/vm.config", "CONFIG_SOUND=m\n");
     let config = bench
         .builder
-        .config(Variant::Release, &Reporter::silent())
+        .configuration(Variant::Release, &Reporter::silent())
         .expect("configures");
     assert!(read(&config).contains("CONFIG_SOUND=m"));
     assert_eq!(read(&kernel.build.join(".config")), read(&kernel.config));

@@ -4,154 +4,56 @@
 //! where the result differs from what is checked out: make then rebuilds
 //! what a patch changed and nothing else.
 
-use std::ffi::OsStr;
-use std::path::Path;
-use std::process::{Command, Output};
-
-use crate::cache::Lock;
 use crate::definition::Text;
 use crate::error::{Error, Result};
-use crate::guarded::{Guarded, ending};
-
-/// Tag of the pristine tree.
-pub(crate) const BASE: &str = "base";
-
-/// Makes git independent of the user's configuration, and commits equal where
-/// their contents are.
-pub(crate) const GIT_ENVIRONMENT: [(&str, &str); 8] = [
-    ("GIT_CONFIG_NOSYSTEM", "1"),
-    ("GIT_CONFIG_GLOBAL", "/dev/null"),
-    ("GIT_AUTHOR_NAME", "Rapidswap"),
-    ("GIT_AUTHOR_EMAIL", "rapidswap@localhost"),
-    ("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z"),
-    ("GIT_COMMITTER_NAME", "Rapidswap"),
-    ("GIT_COMMITTER_EMAIL", "rapidswap@localhost"),
-    ("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z"),
-];
-
-/// A git repository that holds a kernel tree.
-pub(crate) struct Tree<'a>(pub(crate) &'a Path);
+use crate::git::{DATE, Tree, complaint};
+use crate::letter::Letter;
 
 impl Tree<'_> {
-    /// Commits the series on top of the pristine tree and returns the last
-    /// commit. Nothing is checked out yet.
-    pub(crate) fn commit(&self, series: &[Text], version: &str) -> Result<String> {
+    /// Commits the series on top of `base` and returns the last commit, which
+    /// depends on nothing but the patches and `base`. Nothing is checked out
+    /// yet.
+    pub(crate) fn commit(&self, base: &str, series: &[Text], version: &str) -> Result<String> {
+        self.commit_at(DATE, base, series, version)
+    }
+
+    /// The same as if committed at another time, which makes other commits.
+    pub(crate) fn commit_at(
+        &self,
+        date: &str,
+        base: &str,
+        series: &[Text],
+        version: &str,
+    ) -> Result<String> {
         let scratch = tempfile::tempdir().map_err(Error::file("create", "a temporary index"))?;
         let index = scratch.path().join("index");
-        self.git(&index, &["read-tree", BASE])?;
-        let mut head = self.resolve(BASE)?;
+        self.git(["read-tree", base]).index(&index).text()?;
+        let mut head = self.resolve(base)?;
         for patch in series {
-            let output = self.output(
-                &index,
-                [
-                    OsStr::new("apply"),
-                    OsStr::new("--cached"),
-                    OsStr::new("--whitespace=nowarn"),
-                    patch.path.as_os_str(),
-                ],
-            )?;
-            if !output.status.success() {
+            let applied = self
+                .git(["apply", "--cached", "--whitespace=nowarn"])
+                .arg(&patch.path)
+                .index(&index)
+                .output()?;
+            if !applied.status.success() {
                 return Err(Error::Patch {
                     patch: patch.name(),
                     version: version.to_owned(),
-                    why: complaint(&output),
+                    why: complaint(&applied),
                 });
             }
-            let tree = self.git(&index, &["write-tree"])?;
-            head = self.git(
-                &index,
-                &["commit-tree", &tree, "-p", &head, "-m", &subject(patch)],
-            )?;
+            let letter = Letter::read(self, patch, scratch.path())?;
+            let tree = self.git(["write-tree"]).index(&index).text()?;
+            let mut commit = self
+                .git(["commit-tree", &tree, "-p", &head, "-F"])
+                .arg(&letter.message)
+                .env("GIT_COMMITTER_DATE", date);
+            for (name, value) in letter.author {
+                commit = commit.env(name, value);
+            }
+            head = commit.text()?;
         }
         Ok(head)
-    }
-
-    /// Checks a commit out; only files that differ are written.
-    pub(crate) fn check_out(&self, commit: &str, lock: &Lock) -> Result<()> {
-        // Nobody else is at work here, so a lock is a killed git's.
-        let stale = self.0.join(".git/index.lock");
-        if stale.exists() {
-            std::fs::remove_file(&stale).map_err(Error::file("remove", stale))?;
-        }
-        git_command()
-            .args(["checkout", "--quiet", "--force", "--detach", commit])
-            .run("checking the patched source out", self.0, lock)
-    }
-
-    /// The files of a commit with their contents' hashes, one on each line.
-    pub(crate) fn files(&self, commit: &str) -> Result<String> {
-        self.git(Path::new(""), &["ls-tree", "-r", "--full-tree", commit])
-    }
-
-    /// The commit that a name stands for.
-    pub(crate) fn resolve(&self, name: &str) -> Result<String> {
-        self.git(
-            Path::new(""),
-            &["rev-parse", "--verify", &format!("{name}^{{commit}}")],
-        )
-    }
-
-    fn git(&self, index: &Path, args: &[&str]) -> Result<String> {
-        let output = self.output(index, args)?;
-        if !output.status.success() {
-            return Err(Error::Command {
-                what: format!("git {} in {}", args[0], self.0.display()),
-                status: ending(output.status),
-                why: complaint(&output),
-            });
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    }
-
-    fn output(
-        &self,
-        index: &Path,
-        args: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    ) -> Result<Output> {
-        let mut command = Command::new("git");
-        command
-            .arg("-C")
-            .arg(self.0)
-            .args(args)
-            .envs(GIT_ENVIRONMENT);
-        if !index.as_os_str().is_empty() {
-            command.env("GIT_INDEX_FILE", index);
-        }
-        command.output().map_err(Error::file("run", "git"))
-    }
-}
-
-/// git as a long-running command.
-pub(crate) fn git_command() -> Guarded {
-    let mut command = Guarded::new("git");
-    for (name, value) in GIT_ENVIRONMENT {
-        command = command.env(name, value);
-    }
-    command
-}
-
-/// git's first complaint, without its prefix.
-fn complaint(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr);
-    let line = text.lines().next().unwrap_or("git says nothing");
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    line.strip_prefix("fatal: ").unwrap_or(line).to_owned()
-}
-
-/// The patch's subject, else its file name. A long one is folded by
-/// `git format-patch` over several lines.
-fn subject(patch: &Text) -> String {
-    let mut lines = patch.content.lines();
-    let Some(first) = lines.find_map(|line| line.strip_prefix("Subject:")) else {
-        return patch.name();
-    };
-    let mut subject = first.trim().to_owned();
-    for more in lines.take_while(|line| line.starts_with(' ')) {
-        subject = format!("{subject} {}", more.trim());
-    }
-    match subject.split_once("] ") {
-        Some((tag, rest)) if tag.starts_with("[PATCH") => rest.to_owned(),
-        _ => subject,
     }
 }
 
@@ -159,6 +61,8 @@ fn subject(patch: &Text) -> String {
 mod tests {
     use super::*;
     use crate::cache::Cache;
+    use crate::git::BASE;
+    use crate::lock::Lock;
     use rapidswap_progress::Reporter;
     use std::fs;
     use std::path::PathBuf;
@@ -196,7 +100,7 @@ Subject: [PATCH 2/2] add a file
             &["commit", "-q", "-m", "base"],
             &["tag", BASE],
         ] {
-            tree.git(Path::new(""), args).expect("git");
+            tree.git(args).text().expect("git");
         }
         dir
     }
@@ -234,10 +138,11 @@ Subject: [PATCH 2/2] add a file
         let tree = Tree(dir.path());
         let before = modified(dir.path().join("other.c"));
 
-        let whole = tree.commit(&series, "1.2.3").expect("applies");
-        assert_eq!(whole, tree.commit(&series, "1.2.3").expect("applies"));
+        let whole = tree.commit(BASE, &series, "1.2.3").expect("applies");
+        assert_eq!(whole, tree.commit(BASE, &series, "1.2.3").expect("applies"));
         let log = tree
-            .git(Path::new(""), &["log", "--format=%s", &whole])
+            .git(["log", "--format=%s", &whole])
+            .text()
             .expect("log");
         assert_eq!(log, "add a file\nmm: say more\nbase");
         assert!(
@@ -255,7 +160,7 @@ Subject: [PATCH 2/2] add a file
         assert_eq!(modified(dir.path().join("other.c")), before);
 
         let patched = modified(dir.path().join("mm.c"));
-        let first = tree.commit(&series[..1], "1.2.3").expect("applies");
+        let first = tree.commit(BASE, &series[..1], "1.2.3").expect("applies");
         tree.check_out(&first, &lock).expect("check out");
         assert!(!dir.path().join("new.c").exists());
         assert_eq!(modified(dir.path().join("mm.c")), patched);
@@ -269,7 +174,7 @@ Subject: [PATCH 2/2] add a file
             patch(&patches, "0002-again.patch", ADD_LINE),
         ];
         let error = Tree(dir.path())
-            .commit(&series, "1.2.3")
+            .commit(BASE, &series, "1.2.3")
             .expect_err("twice");
         assert_eq!(
             error.to_string(),
@@ -278,11 +183,42 @@ Subject: [PATCH 2/2] add a file
     }
 
     #[test]
-    fn a_patch_without_a_subject_goes_by_its_name() {
-        let dir = tempfile::tempdir().expect("temporary directory");
+    fn authors_and_messages_are_those_of_the_patches() {
+        let (dir, patches) = (tree(), tempfile::tempdir().expect("temporary directory"));
+        let letter = "\
+From: =?UTF-8?q?J=C3=BCrgen?= <j@example>
+Date: Mon, 23 Nov 2026 12:45:53 +0100
+Subject: [PATCH] [RFC] mm: say
+
+Why.
+
+  indented
+---
+ mm.c | 1 +
+";
+        let change = &ADD_LINE[ADD_LINE.find("--- a").expect("has one")..];
+        let series = [
+            patch(&patches, "0001-say.patch", &format!("{letter}\n{change}")),
+            patch(
+                &patches,
+                "0002-bare.patch",
+                ADD_FILE.split_once('\n').expect("two").1,
+            ),
+        ];
+        let tree = Tree(dir.path());
+        let head = tree.commit(BASE, &series, "1.2.3").expect("applies");
+        let show = |commit: &str| {
+            let format = "--format=%an <%ae> %ad|%B";
+            let git = tree.git(["show", "-s", "--date=raw", format, commit]);
+            git.text().expect("show")
+        };
         assert_eq!(
-            subject(&patch(&dir, "0001-x.patch", "---\n")),
-            "0001-x.patch"
+            show(&format!("{head}~")),
+            "Jürgen <j@example> 1795434353 +0100|[RFC] mm: say\n\nWhy.\n\n  indented"
+        );
+        assert_eq!(
+            show(&head),
+            "Rapidswap <rapidswap@localhost> 1767225600 +0000|0002-bare.patch"
         );
     }
 }

@@ -8,12 +8,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cache::{Cache, Lock, create_dir, finish, require_space, unfinished};
+use crate::Variant;
+use crate::cache::{Cache, create_dir, finish, require_space, unfinished};
 use crate::definition::{KernelOrg, Origin, Sources};
 use crate::digest::sha256_of;
 use crate::error::{Error, Result};
+use crate::git::{BASE, git_command};
 use crate::guarded::Guarded;
-use crate::series::{BASE, git_command};
+use crate::lock::Lock;
 
 /// What a tree needs on disk: files, and git's uncompressed copy of them.
 const TREE_BYTES: u64 = 7 << 29;
@@ -115,14 +117,14 @@ fn remember(memory: &Path, path: &Path, metadata: &Metadata, sha256: &str) -> Re
 }
 
 /// Makes sure that the pristine tree is there and is that of the chosen
-/// tarball; returns its version. `fresh` tells that it was unpacked anew, so
-/// that objects built from an older one are worthless.
+/// tarball; returns its version. What was built from another one is removed
+/// with it.
 pub(crate) fn ensure(
     sources: &Sources,
     cache: &Cache,
     lock: &Lock,
     reporter: &Reporter,
-) -> Result<Unpacked> {
+) -> Result<String> {
     let tarball = match choose(sources)? {
         Choice::Debian(path) => remembered(path, cache)?,
         Choice::KernelOrg(release) => download(release, &cache.tarballs(), lock, reporter)?,
@@ -130,22 +132,9 @@ pub(crate) fn ensure(
     let linux = cache.linux();
     let stamp = linux.join(".git").join(ORIGIN_STAMP);
     if fs::read_to_string(&stamp).is_ok_and(|stamp| stamp.trim() == tarball.sha256) {
-        return Ok(Unpacked {
-            version: version(&linux)?,
-            fresh: false,
-        });
+        return version(&linux);
     }
-    let version = unpack(&tarball, sources, cache, lock, reporter)?;
-    Ok(Unpacked {
-        version,
-        fresh: true,
-    })
-}
-
-/// A tree that is in place.
-pub(crate) struct Unpacked {
-    pub(crate) version: String,
-    pub(crate) fresh: bool,
+    unpack(&tarball, sources, cache, lock, reporter)
 }
 
 fn unpack(
@@ -194,6 +183,13 @@ fn unpack(
     }
     let stamp = tree.join(".git").join(ORIGIN_STAMP);
     fs::write(&stamp, &tarball.sha256).map_err(Error::file("write", &stamp))?;
+    // Before the tree, so that a kill in between leaves no objects of another.
+    for variant in [Variant::Release, Variant::Debug] {
+        let build = cache.build(variant);
+        if build.exists() {
+            fs::remove_dir_all(&build).map_err(Error::file("remove", &build))?;
+        }
+    }
     finish(dir, &cache.linux())?;
     step.done(&format!("Linux {version}"));
     Ok(version)
