@@ -261,6 +261,7 @@ impl Session {
         driver.loads.close();
         let link = mem::take(&mut progress.link);
         link.end();
+        driver.stores.drained();
         progress.ended.put(link);
         // What failed meanwhile did so because of this.
         self.why.lock().take();

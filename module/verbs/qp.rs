@@ -17,8 +17,7 @@ use kernel::error::to_result;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-/// A queue pair that only sends: one-sided operations, each signalled, each with one piece of
-/// memory. Dropping it [ends](Qp::end) it.
+/// A queue pair that only sends: one-sided operations, each with one piece of memory. Dropping it [ends](Qp::end) it.
 ///
 /// # Invariants
 ///
@@ -87,15 +86,20 @@ impl Qp {
         Ok(Arc::new(qp, GFP_KERNEL)?)
     }
 
-    /// Posts one work request.
+    /// Posts a list of work requests. Where it fails, all before the one that it names are posted.
     ///
     /// # Safety
     ///
-    /// `wr` is valid for the call. Its `ib_cqe` and memory stay until the completion.
-    pub(super) unsafe fn post_send(&self, wr: *const bindings::ib_send_wr) -> Result {
+    /// The list is valid for the call. The `ib_cqe` of each and its memory stay until its end.
+    pub(super) unsafe fn post_send(
+        &self,
+        list: *const bindings::ib_send_wr,
+    ) -> Result<(), (*const bindings::ib_send_wr, Error)> {
+        let mut bad = list;
         self.used.store(true, Ordering::Relaxed);
         // SAFETY: By the type invariants and this function's contract.
-        to_result(unsafe { bindings::remoteswap_shim_post_send(self.raw.as_ptr(), wr) })
+        to_result(unsafe { bindings::remoteswap_shim_post_send(self.raw.as_ptr(), list, &mut bad) })
+            .map_err(|error| (bad, error))
     }
 
     /// Disconnects, and returns when the adapter has given back all that was posted.

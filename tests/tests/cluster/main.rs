@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bad_peers;
+mod batches;
 mod commands;
 mod counters;
 mod ends;
