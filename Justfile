@@ -99,7 +99,7 @@ build:
         --target "{{ triple }}" --target-dir "{{ static }}" \
         --package rapidswap-agent --package rapidswap-workloads --bins
 
-# Build the kernel: [--variant release|debug]; or edit|refresh the series, config, …: kernel --help
+# Build the kernel: [--variant release|debug|host]; or edit|refresh the series, config, …: kernel --help
 [no-exit-message]
 kernel *ARGS: build
     @exec "{{ kernel }}" "$@"

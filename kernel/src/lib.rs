@@ -54,14 +54,31 @@ pub enum Variant {
     Release,
     /// The same with lock, sleep and memory-management checks.
     Debug,
+    /// For machines that boot by themselves, and their RDMA cards.
+    Host,
 }
 
 impl Variant {
+    /// All there are.
+    pub const ALL: [Variant; 3] = [Variant::Release, Variant::Debug, Variant::Host];
+
     /// Its name on command lines and in the cache.
     pub fn name(self) -> &'static str {
         match self {
             Variant::Release => "release",
             Variant::Debug => "debug",
+            Variant::Host => "host",
+        }
+    }
+
+    /// The names of its configuration fragments: `config/NAME.config`. A later
+    /// one overrides an earlier one.
+    pub fn fragments(self) -> &'static [&'static str] {
+        match self {
+            Variant::Release => &["base", "vm"],
+            Variant::Debug => &["base", "vm", "debug"],
+            // It boots in a virtual machine too, where it is tested.
+            Variant::Host => &["base", "vm", "host", "mlx"],
         }
     }
 }
@@ -130,8 +147,9 @@ pub fn configure(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
 /// takes for the fragments to give that very configuration again, which is
 /// checked before. Returns none, and writes nothing, if nothing was changed.
 ///
-/// `fragment` is the name of the fragment, which need not exist; by default it
-/// is `vm` for the release kernel and `debug` for the other.
+/// `fragment` is the name of one of the variant's fragments, whose file need not
+/// exist; by default it is `vm` for the release kernel and `debug` or `host`
+/// for the others.
 pub fn config(
     variant: Variant,
     fragment: Option<&str>,

@@ -39,7 +39,7 @@ enum Command {
     Config {
         #[command(flatten)]
         variant: OfVariant,
-        /// The fragment to write to: kernel/config/NAME.config [default: vm, debug].
+        /// The fragment to write to: kernel/config/NAME.config [default: vm, debug or host].
         #[arg(long, value_name = "NAME")]
         fragment: Option<String>,
         /// How to ask.
@@ -85,6 +85,7 @@ impl Build {
 enum Name {
     Release,
     Debug,
+    Host,
 }
 
 impl From<Name> for Variant {
@@ -92,6 +93,7 @@ impl From<Name> for Variant {
         match name {
             Name::Release => Variant::Release,
             Name::Debug => Variant::Debug,
+            Name::Host => Variant::Host,
         }
     }
 }
