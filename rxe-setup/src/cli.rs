@@ -54,6 +54,9 @@ pub struct Link {
     /// Network interface.
     #[arg(long, value_name = "NETDEV")]
     pub dev: String,
+    /// RDMA device, where the interface does not tell: over InfiniBand it does not.
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
     /// Address to give it, as 10.77.0.1/24; kept as it is unless given.
     #[arg(long, value_name = "ADDR/PREFIX")]
     pub addr: Option<Cidr>,

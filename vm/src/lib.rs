@@ -71,7 +71,7 @@ pub use occasion::{Occasion, TestRun};
 pub use options::{AccelChoice, DEFAULT_NAME, KernelVariant, UpOptions};
 pub use outcome::{NO_KVM, Outcome};
 pub use process::{Process, ProcessHandle};
-pub use profile::{Address, Profile, ProfileLink, ProfileNode, ProfileNodes};
+pub use profile::{Address, Profile, ProfileLink, ProfileNode, ProfileNodes, Ssh};
 pub use rapidswap_protocol::{Exec, ExitStatus, Output, WindowSize};
 pub use report::Report;
 pub use size::Size;

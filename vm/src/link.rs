@@ -15,8 +15,9 @@ use crate::profile::{Profile, ProfileNode};
 /// Where the payload's programs are in a node.
 const RXE_SETUP: &str = "/rapidswap/bin/rxe-setup";
 
-/// Longest time one half of the proof may take, connecting included.
-const DEADLINE: &str = "60";
+/// Longest time one half of the proof may take between adapters, connecting
+/// included.
+const DEADLINE: Duration = Duration::from_secs(15);
 
 /// Brings the link up on both nodes and has each move random bytes through
 /// the other's memory.
@@ -52,26 +53,26 @@ pub(crate) fn prove(cluster: &Cluster, profile: &Profile, reporter: &Reporter) -
 
 /// Brings the link up on one node.
 pub(crate) fn set_up(node: &Node, profile: &Profile, end: &ProfileNode) -> Result<()> {
-    let (address, mtu) = (end.address.to_string(), profile.link.mtu.to_string());
-    let link = [
-        "link",
-        "--dev",
-        &profile.link.netdev,
-        "--addr",
-        &address,
-        "--mtu",
-        &mtu,
-        "--kind",
-        &profile.link.kind,
+    let mut link = vec![
+        RXE_SETUP.to_owned(),
+        "link".to_owned(),
+        format!("--dev={}", profile.netdev(node.name())),
+        format!("--addr={}", end.address),
+        format!("--kind={}", profile.link.kind),
     ];
-    node.run("setting up the link", [RXE_SETUP].iter().chain(&link))
-        .map(drop)
+    link.extend(profile.link.mtu.map(|mtu| format!("--mtu={mtu}")));
+    let device = profile
+        .of(node.name())
+        .and_then(|node| node.device.as_ref());
+    link.extend(device.map(|device| format!("--device={device}")));
+    node.run("setting up the link", link).map(drop)
 }
 
 fn half(node: &Node, profile: &Profile, end: &ProfileNode, role: &str) -> Result<Value> {
     set_up(node, profile, end)?;
     let server = profile.node.server.address.ip.to_string();
-    let prove = ["prove", role, &server, "--deadline", DEADLINE];
+    let deadline = profile.scaled(DEADLINE).as_secs().to_string();
+    let prove = ["prove", role, &server, "--deadline", &deadline];
     let said = node.run("proving the link", [RXE_SETUP].iter().chain(&prove))?;
     let last = said.lines().last().unwrap_or("");
     serde_json::from_str(last).map_err(|_| Error::Step {

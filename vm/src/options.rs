@@ -30,6 +30,8 @@ pub enum KernelVariant {
     Release,
     /// With `DEBUG_VM`, `PROVE_LOCKING` and `DEBUG_ATOMIC_SLEEP`; slow.
     Debug,
+    /// For machines that boot by themselves, with their RDMA cards.
+    Host,
 }
 
 impl fmt::Display for KernelVariant {
@@ -37,6 +39,7 @@ impl fmt::Display for KernelVariant {
         f.write_str(match self {
             KernelVariant::Release => "release",
             KernelVariant::Debug => "debug",
+            KernelVariant::Host => "host",
         })
     }
 }

@@ -1,12 +1,15 @@
 //! What has to exist before a cluster can start: kernel, module, image,
 //! programs, room on the disk. Each is looked at before anything is started.
 
+mod hosts;
+
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
+use rapidswap_images::Machine;
 use rapidswap_kernel::{Kernel, Variant};
 use rapidswap_progress::Reporter;
 
@@ -30,6 +33,9 @@ const SERVER_EXTRA_MIB: u64 = 64;
 pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> {
     options.validate()?;
     let profile = Profile::load(&options.profile)?;
+    if profile.is_hosts() {
+        return hosts::prepare(options, profile, reporter);
+    }
     let cache = cache()?;
     let scratch = cache.join("scratch");
     fs::create_dir_all(&scratch).what(|| format!("cannot make {}", scratch.display()))?;
@@ -43,14 +49,9 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
     }
 
     let started = Instant::now();
-    let variant = match options.kernel {
-        KernelVariant::Release => Variant::Release,
-        KernelVariant::Debug => Variant::Debug,
-    };
-    let kernel = rapidswap_kernel::ensure(variant, reporter).map_err(failed)?;
-    let mut modules = in_tree_modules(&kernel)?;
-    modules.push(rapidswap_kernel::module(&kernel, variant, reporter).map_err(failed)?);
-    let image = rapidswap_images::ensure(reporter).map_err(failed)?;
+    let wanted = wanted_kernel(options, &profile);
+    let (kernel, modules) = kernel(wanted, reporter)?;
+    let image = rapidswap_images::ensure(Machine::Guest, reporter).map_err(failed)?;
     let build_s = started.elapsed().as_secs_f64();
 
     let choice = match known {
@@ -67,7 +68,7 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
         accel: choice.accel,
         accel_reason: choice.reason,
         vmlinux: kernel.vmlinux,
-        kernel: options.kernel,
+        kernel: wanted,
         kernel_release: kernel.release,
         agent,
         image: image.root,
@@ -77,7 +78,7 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
         cpus: options.cpus,
         disk_mib: options.disk_mib,
         server_mib: options.server_mib,
-        boot_deadline_s: boot_deadline(choice.accel, options.kernel).as_secs(),
+        boot_deadline_s: boot_deadline(choice.accel, wanted).as_secs(),
         build_s,
         nodes: nodes(options, &profile),
         profile,
@@ -92,14 +93,37 @@ fn nodes(options: &UpOptions, profile: &Profile) -> Vec<NodePlan> {
             address: profile.node.client.address.ip.to_string(),
             memory_mib,
             swap_disk: true,
+            host: None,
         },
         NodePlan {
             name: "server".into(),
             address: profile.node.server.address.ip.to_string(),
             memory_mib: memory_mib + options.server_mib + SERVER_EXTRA_MIB,
             swap_disk: false,
+            host: None,
         },
     ]
+}
+
+/// The kernel asked for; where none is, the profile's.
+fn wanted_kernel(options: &UpOptions, profile: &Profile) -> KernelVariant {
+    match options.kernel {
+        KernelVariant::Release => profile.kernel,
+        other => other,
+    }
+}
+
+/// A kernel and all modules for it.
+fn kernel(wanted: KernelVariant, reporter: &Reporter) -> Result<(Kernel, Vec<PathBuf>)> {
+    let variant = match wanted {
+        KernelVariant::Release => Variant::Release,
+        KernelVariant::Debug => Variant::Debug,
+        KernelVariant::Host => Variant::Host,
+    };
+    let kernel = rapidswap_kernel::ensure(variant, reporter).map_err(failed)?;
+    let mut modules = in_tree_modules(&kernel)?;
+    modules.push(rapidswap_kernel::module(&kernel, variant, reporter).map_err(failed)?);
+    Ok((kernel, modules))
 }
 
 fn announce(choice: &Choice, reporter: &Reporter) {
@@ -115,10 +139,10 @@ fn announce(choice: &Choice, reporter: &Reporter) {
 fn boot_deadline(accel: Accel, kernel: KernelVariant) -> Duration {
     let base = match accel {
         Accel::Kvm => 60,
-        Accel::Tcg => 120,
+        Accel::Tcg | Accel::None => 120,
     };
     Duration::from_secs(match kernel {
-        KernelVariant::Release => base,
+        KernelVariant::Release | KernelVariant::Host => base,
         KernelVariant::Debug => 4 * base,
     })
 }

@@ -1,14 +1,20 @@
 //! What joins the nodes: `profiles/NAME.toml` of this checkout.
 
+mod host;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::num::NonZeroU16;
-use std::path::Path;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
+use crate::options::KernelVariant;
+pub use host::Ssh;
 
 /// Where the profiles are.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../profiles");
@@ -17,10 +23,18 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../profiles");
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
+    /// How many times as long as between adapters things may take.
+    pub time_scale: NonZeroU32,
+    /// The kernel that the nodes run unless another is asked for.
+    #[serde(default)]
+    pub kernel: KernelVariant,
     /// What joins the nodes.
     pub link: ProfileLink,
     /// The nodes.
     pub node: ProfileNodes,
+    /// Tests that cannot be had with such nodes, and why not.
+    #[serde(default)]
+    pub skip: BTreeMap<String, String>,
 }
 
 /// What joins the nodes of a [`Profile`].
@@ -29,10 +43,10 @@ pub struct Profile {
 pub struct ProfileLink {
     /// The kind of RDMA device, as `rxe-setup link --kind` takes it.
     pub kind: String,
-    /// The network device under it.
+    /// The network device under it, where a node does not say otherwise.
     pub netdev: String,
-    /// Its MTU in bytes.
-    pub mtu: u16,
+    /// Its MTU in bytes; left as it is where there is none.
+    pub mtu: Option<u16>,
     /// The port that the memory server listens on.
     pub port: NonZeroU16,
 }
@@ -53,6 +67,15 @@ pub struct ProfileNodes {
 pub struct ProfileNode {
     /// Its address on the link.
     pub address: Address,
+    /// How it is reached if it is a host; otherwise it is a virtual machine.
+    pub ssh: Option<Ssh>,
+    /// Its network device under the link, if that is not the link's.
+    pub netdev: Option<String>,
+    /// Its RDMA device, if the network device does not tell which it is.
+    pub device: Option<String>,
+    /// The block device that a host swaps to, all of which is overwritten; a
+    /// file is made where there is none.
+    pub disk: Option<PathBuf>,
 }
 
 /// An address and the length of its network's prefix, as in `10.77.0.1/24`.
@@ -90,8 +113,16 @@ impl From<Address> for String {
 }
 
 impl Profile {
-    /// Reads the profile of that name.
-    pub(crate) fn load(name: &str) -> Result<Profile> {
+    /// Reads the profile of that name, or in that file if it is a path to a
+    /// `.toml` one.
+    pub fn load(name: &str) -> Result<Profile> {
+        let path = Path::new(name);
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            return read(path, name);
+        }
         let known = names()?;
         // Not a name from outside the folder either, such as `../x`.
         if !known.iter().any(|known| known == name) {
@@ -101,20 +132,55 @@ impl Profile {
             )));
         }
         let path = Path::new(FOLDER).join(format!("{name}.toml"));
-        let text = fs::read_to_string(&path).what(|| format!("cannot read {}", path.display()))?;
-        parse(name, &text)
+        read(&path, &format!("profiles/{name}.toml"))
+    }
+
+    /// All there are, by name.
+    pub fn names() -> Result<Vec<String>> {
+        names()
+    }
+
+    /// What it says of the node of that name.
+    pub fn of(&self, node: &str) -> Option<&ProfileNode> {
+        match node {
+            "client" => Some(&self.node.client),
+            "server" => Some(&self.node.server),
+            _ => None,
+        }
+    }
+
+    /// The network device of the node of that name.
+    pub fn netdev(&self, node: &str) -> &str {
+        let own = self.of(node).and_then(|node| node.netdev.as_deref());
+        own.unwrap_or(&self.link.netdev)
+    }
+
+    /// A limit that is right between adapters, as long as it has to be here.
+    pub(crate) fn scaled(&self, limit: Duration) -> Duration {
+        limit * self.time_scale.get()
+    }
+
+    /// Whether the nodes are hosts.
+    pub fn is_hosts(&self) -> bool {
+        self.node.client.ssh.is_some()
     }
 }
 
-fn parse(name: &str, text: &str) -> Result<Profile> {
+fn read(path: &Path, shown: &str) -> Result<Profile> {
+    let text = fs::read_to_string(path).what(|| format!("cannot read {}", path.display()))?;
+    let profile = parse(shown, &text)?;
+    let problem = host::problem(&profile);
+    problem.map_or(Ok(profile), |problem| {
+        Err(Error::BadOption(format!("{shown}: {problem}")))
+    })
+}
+
+fn parse(shown: &str, text: &str) -> Result<Profile> {
     toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
         let line = text.bytes().take(start).filter(|&b| b == b'\n').count() + 1;
         let problem: Vec<&str> = error.message().lines().collect();
-        Error::BadOption(format!(
-            "profiles/{name}.toml, line {line}: {}",
-            problem.join("; ")
-        ))
+        Error::BadOption(format!("{shown}, line {line}: {}", problem.join("; ")))
     })
 }
 
@@ -139,18 +205,19 @@ mod tests {
 
     #[test]
     fn the_shipped_profile_is_two_vms_on_soft_roce() {
-        let Profile { link, node } = Profile::load("rxe").expect("shipped");
+        let Profile { link, node, .. } = Profile::load("rxe").expect("shipped");
         assert_eq!((link.kind.as_str(), link.netdev.as_str()), ("rxe", "eth0"));
-        assert_eq!((link.mtu, link.port.get()), (4200, 9400));
+        assert_eq!((link.mtu, link.port.get()), (Some(4200), 9400));
         assert_eq!(node.client.address.to_string(), "10.77.0.1/24");
         assert_eq!(node.server.address.ip, Ipv4Addr::new(10, 77, 0, 2));
     }
 
     #[test]
     fn an_unknown_profile_names_those_that_exist() {
-        for name in ["mlx4", "", "../profiles/rxe"] {
+        for name in ["mlx6", "", "../profiles/rxe"] {
             let error = Profile::load(name).expect_err("refused").to_string();
-            assert_eq!(error, format!("no profile named `{name}`: use rxe"));
+            let known = "mlx4, mlx5, rxe, siw";
+            assert_eq!(error, format!("no profile named `{name}`: use {known}"));
         }
     }
 
@@ -158,11 +225,11 @@ mod tests {
     fn a_malformed_profile_is_one_line_with_its_number() {
         let wrong = |from: &str, to: &str| {
             let text = SHIPPED.replacen(from, to, 1);
-            parse("x", &text).expect_err("refused").to_string()
+            parse("x.toml", &text).expect_err("refused").to_string()
         };
         let error = wrong("kind", "colour = 1\nkind");
         assert!(
-            error.starts_with("profiles/x.toml, line 4: unknown field `colour`"),
+            error.starts_with("x.toml, line 8: unknown field `colour`"),
             "{error}"
         );
         for (from, to, expected) in [
@@ -170,7 +237,8 @@ mod tests {
             ("4200", "\"large\"", "invalid type"),
             ("[node.server]", "[node.third]", "unknown field `third`"),
             ("[node.server]", "[[", "invalid"),
-            ("mtu = 4200", "", "missing field `mtu`"),
+            ("port = 9400", "", "missing field `port`"),
+            ("time_scale = 4", "time_scale = 0", "invalid value"),
             ("10.77.0.2/24", "10.77.0.2/33", "is not an IPv4 address"),
         ] {
             let error = wrong(from, to);

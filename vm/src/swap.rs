@@ -14,9 +14,6 @@ use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::profile::Profile;
 
-/// The swap area of the client, a disk.
-pub const AREA: &str = "/dev/vdb";
-
 /// The server's control socket in its node.
 pub const SERVER_CONTROL: &str = "/run/remoteswap.sock";
 
@@ -31,8 +28,8 @@ const SERVER_PID: &str = "/run/remoteswap-server.pid";
 const STATUS: &str = "/sys/kernel/debug/remoteswap/status";
 const SELECTED: &str = "/sys/kernel/mm/remote_swap/area";
 
-/// Populating and registering memory takes a while under TCG.
-const SERVER_READY: Duration = Duration::from_secs(60);
+/// How long populating and registering memory may take on a host.
+const SERVER_READY: Duration = Duration::from_secs(15);
 
 /// How long the module's first session may take.
 const SESSION_UP: Duration = Duration::from_secs(30);
@@ -55,20 +52,32 @@ pub fn on(cluster: &Cluster, options: &SwapOptions) -> Result<()> {
     let profile = cluster.status()?.profile;
     let server = cluster.node("server")?;
     let client = cluster.node("client")?;
+    let area = area(&client)?;
     thread::scope(|scope| {
         let serving = scope.spawn(|| start_server(&server, &profile, options.server_mib));
-        prepare_area(&client)?;
+        prepare_area(&client, &area)?;
         serving.join().unwrap_or(Err(Error::SupervisorGone))
     })?;
     insert_module(&client, &profile)?;
-    client.run("swapon", ["swapon", AREA])?;
+    client.run("swapon", ["swapon", &area])?;
     wait_for_session(&client)
+}
+
+/// The device that a client swaps to.
+pub fn area(client: &Node) -> Result<String> {
+    let area = client.status()?.swap_area;
+    let area = area.and_then(|path| path.to_str().map(str::to_owned));
+    area.ok_or_else(|| Error::Step {
+        what: "looking for the swap device".into(),
+        node: client.name().into(),
+        detail: "it has none".into(),
+    })
 }
 
 /// Turns remote swap off again: swap area, module, server, in this order.
 pub fn off(cluster: &Cluster) -> Result<()> {
     let client = cluster.node("client")?;
-    client.run("swapoff", ["swapoff", AREA])?;
+    client.run("swapoff", ["swapoff", &area(&client)?])?;
     client.run("removing the module", ["rmmod", "remoteswap"])?;
     client.run(
         "clearing the area",
@@ -93,7 +102,8 @@ pub fn start_server(server: &Node, profile: &Profile, mib: u64) -> Result<()> {
     // The log of an earlier one must not be mistaken for this one's.
     server.run("clearing the server's log", ["rm", "-f", SERVER_LOG])?;
     let mut process = server.spawn(Exec::new(argv).detach().log("remoteswap-server"))?;
-    let deadline = Instant::now() + SERVER_READY;
+    let limit = profile.scaled(SERVER_READY);
+    let deadline = Instant::now() + limit;
     let failed = |detail: String| Error::Step {
         what: "starting remoteswap-server".into(),
         node: server.name().into(),
@@ -113,7 +123,7 @@ pub fn start_server(server: &Node, profile: &Profile, mib: u64) -> Result<()> {
         if Instant::now() >= deadline {
             return Err(failed(format!(
                 "not ready within {} s: {}",
-                SERVER_READY.as_secs(),
+                limit.as_secs(),
                 said()
             )));
         }
@@ -144,11 +154,11 @@ pub fn server_stats(server: &Node) -> Result<serde_json::Value> {
 }
 
 /// Makes the swap area and selects it for the remote backend.
-pub fn prepare_area(client: &Node) -> Result<()> {
+pub fn prepare_area(client: &Node, area: &str) -> Result<()> {
     // Soft-RoCE takes its packets' memory without waiting for reclaim, so
     // some has to be free while reclaim goes on.
     let script = format!(
-        "echo 32768 > /proc/sys/vm/min_free_kbytes && mkswap {AREA} && printf %s {AREA} > {SELECTED}"
+        "echo 32768 > /proc/sys/vm/min_free_kbytes && mkswap {area} && printf %s {area} > {SELECTED}"
     );
     client
         .run("making the swap area", ["sh", "-c", &script])

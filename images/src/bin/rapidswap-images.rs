@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rapidswap_images::Machine;
 use rapidswap_progress::Reporter;
 
 /// The guests' root file system.
@@ -17,20 +18,27 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Build the image of images/packages.txt unless it is cached, and print its path.
-    Build,
+    Build {
+        /// That of images/posed-host.txt instead.
+        #[arg(long)]
+        posed_host: bool,
+    },
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Build => match rapidswap_images::ensure(&Reporter::auto()) {
-            Ok(image) => {
-                println!("{}", image.root.display());
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                eprintln!("error: {error}");
-                ExitCode::FAILURE
-            }
-        },
+    let Command::Build { posed_host } = Arguments::parse().command;
+    let machine = match posed_host {
+        true => Machine::PosedHost,
+        false => Machine::Guest,
+    };
+    match rapidswap_images::ensure(machine, &Reporter::auto()) {
+        Ok(image) => {
+            println!("{}", image.root.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -113,8 +113,8 @@ pub struct Link {
     pub remote: PathBuf,
     /// Last byte of the MAC address.
     pub station: u8,
-    /// Its MTU in bytes.
-    pub mtu: u16,
+    /// Its MTU in bytes, if not that of any Ethernet.
+    pub mtu: Option<u16>,
 }
 
 impl Device for Link {
@@ -124,9 +124,12 @@ impl Device for Link {
         netdev.push(",remote.type=unix,remote.path=");
         netdev.push(escape(self.remote.as_os_str()));
         // Without a boot ROM: the firmware would initialise it.
+        let mtu = self
+            .mtu
+            .map_or_else(String::new, |mtu| format!("host_mtu={mtu},"));
         let device = format!(
-            "virtio-net-pci,netdev={LINK},mac=52:54:00:52:53:{:02x},host_mtu={},romfile=",
-            self.station, self.mtu
+            "virtio-net-pci,netdev={LINK},mac=52:54:00:52:53:{:02x},{mtu}romfile=",
+            self.station
         );
         vec!["-netdev".into(), netdev, "-device".into(), device.into()]
     }
