@@ -27,6 +27,7 @@ mod lock;
 mod make;
 mod menu;
 mod module_sources;
+mod package;
 #[cfg(test)]
 mod pipeline_tests;
 mod series;
@@ -157,6 +158,12 @@ pub fn config(
     reporter: &Reporter,
 ) -> Result<Option<ConfigChange>> {
     Builder::open_default()?.edit_config(variant, fragment, interface, reporter)
+}
+
+/// The kernel of this checkout as a compressed tar file of what belongs below
+/// `/` on a machine that boots it; made now if the cache does not have it.
+pub fn package(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
+    Builder::open_default()?.package(variant, reporter)
 }
 
 /// Makes a git tree with the series as commits on the tag `base`, or brings

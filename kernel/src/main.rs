@@ -25,6 +25,12 @@ enum Command {
     Build(Build),
     /// Builds kernel and module; prints where the module is.
     Module(Build),
+    /// Makes a tar file of the kernel for machines that boot it; prints where.
+    Package {
+        /// Which kernel.
+        #[arg(long, value_enum, default_value = "host")]
+        variant: Name,
+    },
     /// Makes or updates a git tree with the series as commits; prints where.
     Edit {
         /// Where, instead of the cache.
@@ -151,6 +157,15 @@ fn run(command: Command) -> Result<()> {
             let variant = build.of.variant.into();
             let module = rapidswap_kernel::module(&kernel, variant, &reporter)?;
             println!("{}", module.display());
+        }
+        Command::Package { variant } => {
+            let package = rapidswap_kernel::package(variant.into(), &reporter)?;
+            reporter.note(&format!(
+                "on each host, as root: tar -C / --keep-directory-symlink -xzf {}, then what its \
+                 distribution does for a new kernel (Debian: update-initramfs -c -k, update-grub)",
+                package.file_name().unwrap_or_default().to_string_lossy()
+            ));
+            println!("{}", package.display());
         }
         Command::Edit { dir } => {
             let tree = rapidswap_kernel::edit(dir.as_deref(), &reporter)?;
