@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Link(options) => link::run(&options),
         Command::Prove(options) => prove::run(&options),
-        Command::Parity { device, json } => parity::run(device.as_deref(), json),
+        Command::Parity { device, json, cap } => parity::run(device.as_deref(), json, &cap),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
