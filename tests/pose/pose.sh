@@ -10,8 +10,11 @@
 # each says on its console. They are there until this ends.
 
 set -eu
+# Where QEMU keeps what they write to their disks.
+export TMPDIR="${TMPDIR:-/var/tmp}"
 vmlinux=$1 image=$2 dir=$(cd "$3" && pwd)
 client_port=${4:-2201} server_port=${5:-2202}
+profiles=$(cd "$(dirname "$0")/../../profiles" && pwd)
 # How long they may take to boot, in seconds.
 deadline=300
 
@@ -81,6 +84,8 @@ address = "10.77.0.1/24"
 ssh = ["-F", "$dir/ssh_config", "server"]
 address = "10.77.0.2/24"
 END
+# What hosts cannot do, these cannot either.
+sed -n '/^\[skip\]/,$p' "$profiles/mlx5.toml" >>"$dir/profile.toml"
 
 # NAME PEER PORT STATION
 pose() {

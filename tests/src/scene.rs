@@ -76,9 +76,16 @@ pub fn kernel_variant() -> Result<KernelVariant> {
 /// A time limit, longer where the kernel checks everything it does.
 pub fn scaled(limit: Duration) -> Result<Duration> {
     Ok(match kernel_variant()? {
-        KernelVariant::Release => limit,
+        KernelVariant::Release | KernelVariant::Host => limit,
         KernelVariant::Debug => limit * 6,
     })
+}
+
+/// What the tests' nodes are: `$RAPIDSWAP_PROFILE`, `rxe` by default.
+fn profile() -> String {
+    let set = std::env::var("RAPIDSWAP_PROFILE").ok();
+    set.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "rxe".to_owned())
 }
 
 /// How a cluster for tests is brought up: swap is each test's own affair.
@@ -87,6 +94,7 @@ pub fn options(name: &str) -> Result<UpOptions> {
         name: name.to_owned(),
         swap: false,
         kernel: kernel_variant()?,
+        profile: profile(),
         ..UpOptions::default()
     })
 }
@@ -95,7 +103,7 @@ pub fn options(name: &str) -> Result<UpOptions> {
 /// kernel fault appears on either console meanwhile.
 pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
     let name = match kernel_variant()? {
-        KernelVariant::Release => "test-main",
+        KernelVariant::Release | KernelVariant::Host => "test-main",
         KernelVariant::Debug => "test-debug",
     };
     let _alone = lock(name)?;

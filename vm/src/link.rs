@@ -13,7 +13,7 @@ use crate::node::Node;
 use crate::profile::{Profile, ProfileNode};
 
 /// Where the payload's programs are in a node.
-const RXE_SETUP: &str = "/rapidswap/bin/rxe-setup";
+pub(crate) const RXE_SETUP: &str = "/rapidswap/bin/rxe-setup";
 
 /// Longest time one half of the proof may take between adapters, connecting
 /// included.

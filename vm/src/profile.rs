@@ -160,9 +160,59 @@ impl Profile {
         limit * self.time_scale.get()
     }
 
+    /// An expression of nextest's for the tests that are not left out.
+    pub fn filter(&self) -> String {
+        if self.skip.is_empty() {
+            return "all()".to_owned();
+        }
+        let tests = self.skip.keys().map(|name| match name.ends_with("::") {
+            true => format!("test(/^{name}/)"),
+            false => format!("test(={name})"),
+        });
+        let tests: Vec<String> = tests.collect();
+        format!("not ({})", tests.join(" + "))
+    }
+
     /// Whether the nodes are hosts.
     pub fn is_hosts(&self) -> bool {
         self.node.client.ssh.is_some()
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Profile { link, node, .. } = self;
+        let mtu = link
+            .mtu
+            .map_or("as it is".to_owned(), |mtu| mtu.to_string());
+        writeln!(f, "kernel   {}", self.kernel)?;
+        writeln!(f, "link     {}, MTU {mtu}, port {}", link.kind, link.port)?;
+        writeln!(
+            f,
+            "times    {} times those between adapters",
+            self.time_scale
+        )?;
+        for (name, node) in [("client", &node.client), ("server", &node.server)] {
+            let what = match &node.ssh {
+                Some(ssh) => format!("a host, by ssh {}", ssh.words().join(" ")),
+                None => "a virtual machine".to_owned(),
+            };
+            let netdev = self.netdev(name);
+            write!(f, "{name:<8} {what}; {} on {netdev}", node.address)?;
+            match &node.device {
+                Some(device) => writeln!(f, ", {device}")?,
+                None => writeln!(f)?,
+            }
+        }
+        write!(
+            f,
+            "skipped  {}",
+            if self.skip.is_empty() { "no test" } else { "" }
+        )?;
+        for (test, reason) in &self.skip {
+            write!(f, "\n  {test}: {reason}")?;
+        }
+        Ok(())
     }
 }
 
@@ -210,6 +260,35 @@ mod tests {
         assert_eq!((link.mtu, link.port.get()), (Some(4200), 9400));
         assert_eq!(node.client.address.to_string(), "10.77.0.1/24");
         assert_eq!(node.server.address.ip, Ipv4Addr::new(10, 77, 0, 2));
+    }
+
+    #[test]
+    fn tests_that_are_left_out_have_a_reason_each() {
+        let filter = |name: &str| Profile::load(name).expect(name).filter();
+        assert_eq!(filter("rxe"), "all()");
+        let hosts = filter("mlx5");
+        assert!(
+            hosts.starts_with("not (test(=commands::a_command"),
+            "{hosts}"
+        );
+        assert!(hosts.ends_with(" + test(/^splats::/))"), "{hosts}");
+        // What a host cannot do does not depend on its card.
+        let skip = |name: &str| Profile::load(name).expect(name).skip;
+        assert_eq!(skip("mlx4"), skip("mlx5"));
+        assert!(skip("mlx4").values().all(|reason| reason.len() > 10));
+    }
+
+    #[test]
+    fn cards_are_in_hosts_on_their_own_kernel() {
+        for name in ["mlx4", "mlx5"] {
+            let profile = Profile::load(name).expect(name);
+            assert!(profile.is_hosts() && profile.time_scale.get() == 1);
+            assert_eq!(profile.kernel, KernelVariant::Host);
+            assert_eq!(profile.link.kind, "existing");
+            for node in [&profile.node.client, &profile.node.server] {
+                assert_eq!(node.device.as_deref(), Some(&*format!("{name}_0")));
+            }
+        }
     }
 
     #[test]

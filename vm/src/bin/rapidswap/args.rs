@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::complete;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::{ArgValueCompleter, Shell};
-use rapidswap_vm::{AccelChoice, DEFAULT_NAME, KernelVariant, Percent, Size};
+use rapidswap_vm::{AccelChoice, Cap, DEFAULT_NAME, KernelVariant, Percent, Size};
 
 /// Swap to another machine's memory: clusters of two VMs joined by soft-RoCE.
 #[derive(Debug, Parser)]
@@ -99,6 +99,23 @@ pub enum Command {
         /// `client` or `server`.
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
+    },
+    /// Compare what the nodes' RDMA devices offer with what is needed of them.
+    Parity {
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+        /// As if a node's device offered no more, such as server:max_qp_rd_atom=8.
+        #[arg(long, value_name = "NODE:ATTRIBUTE=VALUE")]
+        cap: Vec<Cap>,
+    },
+    /// Print a profile: its nodes, their link, and the tests that it leaves out.
+    Profile {
+        /// Its name in `profiles/`, or the path of a .toml file.
+        profile: String,
+        /// The tests that are left out as an expression of nextest's instead.
+        #[arg(long)]
+        filter: bool,
     },
     /// Make something go wrong, from outside: in the links or in a node.
     #[command(subcommand)]
@@ -243,7 +260,8 @@ pub struct Up {
     /// Which kernel the nodes run.
     #[arg(long, value_enum, default_value = "release")]
     pub kernel: KernelVariant,
-    /// What joins the nodes: `profiles/NAME.toml`.
+    /// What the nodes are and what joins them: `profiles/NAME.toml`, or the path
+    /// of such a file.
     #[arg(long, value_name = "NAME", default_value = "rxe")]
     pub profile: String,
 }

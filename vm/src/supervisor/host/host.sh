@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What a host runs while it is a node: makes room for the agent, runs it, and
 # when it has ended, for whatever reason, leaves the host as it was found.
 #
@@ -59,15 +60,12 @@ remember() {
     cat $min_free >"$was/min_free"
 }
 
-# Kills what was started here and is not in the given list of programs.
+# Kills what was started here, except a program.
 end_processes() {
-    for process in $(grep -lzsx "RAPIDSWAP_SESSION=$session" /proc/[0-9]*/environ |
-        sed 's,/environ$,,'); do
-        case $(readlink "$process/exe") in
-        "${1:-nothing}") ;;
-        *) kill -9 "${process#/proc/}" 2>/dev/null ;;
-        esac
-    done
+    grep -lzsx "RAPIDSWAP_SESSION=$session" /proc/[0-9]*/environ |
+        while IFS=/ read -r _ _ process _; do
+            [ "$(readlink "/proc/$process/exe")" = "${1:-}" ] || kill -9 "$process" 2>/dev/null
+        done
 }
 
 # A client that is on its way out still needs its pages.
@@ -120,16 +118,16 @@ case $(od -An -v -tx1 /sys/kernel/notes | tr -d ' \n') in
 *) fail "it runs another kernel ($(uname -rv)) than this checkout's $release: install what \`./just kernel package\` makes and boot it" ;;
 esac
 [ -e "/sys/class/net/$netdev" ] || fail "it has no network device $netdev"
+mkdir -m 700 $home 2>/dev/null ||
+    fail "it has $home already: another cluster uses it, or one was left there when the host went down"
+trap 'rm -rf $home' EXIT
+trap 'exit 1' HUP INT TERM
+trap : PIPE
 for module in remoteswap remote_swap_ram; do
     [ ! -d "/sys/module/$module" ] || fail "it has $module loaded already: rmmod it first"
 done
-mkdir $home 2>/dev/null ||
-    fail "it has $home already: another cluster uses it, or one was left there when the host went down"
-chmod 700 $home
-trap restore EXIT
-trap 'exit 1' HUP INT TERM
-trap : PIPE
 remember
+trap restore EXIT
 
 head -c "$bytes" >$home/payload.tar.gz
 echo "$sha256  $home/payload.tar.gz" | sha256sum --check --status ||
