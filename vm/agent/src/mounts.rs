@@ -114,6 +114,14 @@ pub(crate) fn switch_root() -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the root file system be written to from now on.
+pub(crate) fn make_root_writable() -> io::Result<()> {
+    let none = None::<&str>;
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOATIME;
+    mount(none, "/", none, flags, none)?;
+    Ok(())
+}
+
 /// Puts copies of the host's programs in their place. The share's daemon writes
 /// to the node's memory from outside QEMU, whose translator then does not see
 /// that a page of code has changed and goes on to execute what it translated
