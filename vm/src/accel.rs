@@ -149,7 +149,8 @@ pub(crate) fn qemu_version() -> Result<String> {
     }
 }
 
-fn number(version: &str) -> Option<(u32, u32)> {
+/// Major and minor number of a version.
+pub(crate) fn number(version: &str) -> Option<(u32, u32)> {
     let mut parts = version.split('.');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
@@ -168,7 +169,7 @@ fn key(kernel: &Path, qemu: &str) -> Result<String> {
 }
 
 /// Which boot of the host this is.
-fn host_boot() -> String {
+pub(crate) fn host_boot() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     boot.trim().to_owned()
 }

@@ -18,23 +18,23 @@ const RXE_SETUP: &str = "/rapidswap/bin/rxe-setup";
 /// Longest time one half of the proof may take, connecting included.
 const DEADLINE: &str = "60";
 
+/// The same for one half of the check.
+const CHECK_DEADLINE: &str = "20";
+
 /// Brings the link up on both nodes and has each move random bytes through
 /// the other's memory.
 pub(crate) fn prove(cluster: &Cluster, profile: &Profile, reporter: &Reporter) -> Result<()> {
     let step = reporter.step("link proof", Duration::from_secs(2));
     let client = cluster.node("client")?;
     let server = cluster.node("server")?;
-    let (near, far) = thread::scope(|scope| {
-        let far = scope.spawn(|| half(&server, profile, &profile.node.server, "--listen"));
-        let near = half(&client, profile, &profile.node.client, "--connect");
-        (near, far.join())
-    });
-    let far = far.unwrap_or(Err(Error::SupervisorGone));
-    let (near, far) = match (near, far) {
-        (Ok(near), Ok(far)) => (near, far),
-        // The side that failed first says why; the other only waited for it.
-        (Err(error), _) | (_, Err(error)) => return Err(error),
+    let prove = |node: &Node, end: &ProfileNode, role| {
+        set_up(node, profile, end)?;
+        half(node, profile, &["prove", role], DEADLINE)
     };
+    let (near, far) = both(
+        || prove(&client, &profile.node.client, "--connect"),
+        || prove(&server, &profile.node.server, "--listen"),
+    )?;
     let count = |proof: &Value, key: &str| proof[key].as_u64().unwrap_or(0);
     step.done(&format!(
         "{} READs and {} WRITEs each way, {} bytes compared, {} wrong",
@@ -48,6 +48,32 @@ pub(crate) fn prove(cluster: &Cluster, profile: &Profile, reporter: &Reporter) -
         reporter.note(&format!("{} {device}: {}", node.name(), counters(proof)));
     }
     Ok(())
+}
+
+/// Has each node move a page through the other's memory, over a link that was
+/// proved before.
+pub(crate) fn check(cluster: &Cluster, profile: &Profile, reporter: &Reporter) -> Result<()> {
+    let step = reporter.step("link check", Duration::from_secs(1));
+    let client = cluster.node("client")?;
+    let server = cluster.node("server")?;
+    let ping = |node: &Node, role| half(node, profile, &["ping", role], CHECK_DEADLINE);
+    both(|| ping(&client, "--connect"), || ping(&server, "--listen"))?;
+    step.done("a READ and a WRITE each way");
+    Ok(())
+}
+
+/// Does both halves at once; gives what both came to.
+fn both(
+    near: impl FnOnce() -> Result<Value>,
+    far: impl FnOnce() -> Result<Value> + Send,
+) -> Result<(Value, Value)> {
+    let (near, far) = thread::scope(|scope| {
+        let far = scope.spawn(far);
+        (near(), far.join())
+    });
+    let far = far.unwrap_or(Err(Error::SupervisorGone));
+    // The side that failed first says why; the other only waited for it.
+    Ok((near?, far?))
 }
 
 /// Brings the link up on one node.
@@ -68,11 +94,12 @@ pub(crate) fn set_up(node: &Node, profile: &Profile, end: &ProfileNode) -> Resul
         .map(drop)
 }
 
-fn half(node: &Node, profile: &Profile, end: &ProfileNode, role: &str) -> Result<Value> {
-    set_up(node, profile, end)?;
+/// One side of what `rxe-setup` does on both.
+fn half(node: &Node, profile: &Profile, what: &[&str], deadline: &str) -> Result<Value> {
     let server = profile.node.server.address.ip.to_string();
-    let prove = ["prove", role, &server, "--deadline", DEADLINE];
-    let said = node.run("proving the link", [RXE_SETUP].iter().chain(&prove))?;
+    let rest = [&server, "--deadline", deadline];
+    let argv = [RXE_SETUP].iter().chain(what).chain(&rest);
+    let said = node.run("proving the link", argv)?;
     let last = said.lines().last().unwrap_or("");
     serde_json::from_str(last).map_err(|_| Error::Step {
         what: "proving the link".into(),

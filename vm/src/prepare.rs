@@ -16,7 +16,8 @@ use crate::error::{Error, IoContext, Result};
 use crate::options::{KernelVariant, UpOptions};
 use crate::profile::Profile;
 use crate::size::Size;
-use crate::supervisor::{NodePlan, Plan};
+use crate::status::Start;
+use crate::supervisor::{NodePlan, Origin, Plan};
 use crate::{programs, rundir};
 
 /// Room for what guests write to their root disks.
@@ -66,6 +67,12 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
         base: rundir::base(),
         accel: choice.accel,
         accel_reason: choice.reason,
+        qemu,
+        origin: Origin::Boot,
+        start: Start {
+            restored: false,
+            reason: "asked for".into(),
+        },
         vmlinux: kernel.vmlinux,
         kernel: options.kernel,
         kernel_release: kernel.release,

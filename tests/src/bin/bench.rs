@@ -108,6 +108,8 @@ fn bench(cli: &Cli) -> Result<Outcome> {
     let reporter = Reporter::auto();
     let options = UpOptions {
         name: cli.name.clone(),
+        // What is measured is a start from nothing.
+        cold: true,
         ..UpOptions::default()
     };
     let mut rounds = Rounds::default();
