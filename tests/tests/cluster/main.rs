@@ -16,5 +16,6 @@ mod other_programs;
 mod patterns;
 mod pauses;
 mod ram_backend;
+mod servers;
 mod splats;
 mod without_remote;
