@@ -42,6 +42,7 @@ mod probe;
 mod process;
 mod profile;
 mod programs;
+mod qemu;
 mod qmp;
 mod report;
 mod request;

@@ -15,6 +15,7 @@ use crate::device::Accel;
 use crate::error::{Error, IoContext, Result};
 use crate::options::{KernelVariant, UpOptions};
 use crate::profile::{Address, CLIENT, Profile};
+use crate::qemu::Qemu;
 use crate::size::Size;
 use crate::supervisor::{NodePlan, Plan};
 use crate::{programs, rundir};
@@ -35,10 +36,10 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
     let scratch = cache.join("scratch");
     fs::create_dir_all(&scratch).what(|| format!("cannot make {}", scratch.display()))?;
     require_space(&scratch, Size::from_mib(options.disk_mib + ROOT_WRITES_MIB))?;
-    let qemu = accel::qemu_version()?;
+    let qemu = Qemu::find()?;
     let agent = programs::agent()?;
     let guest_programs = programs::guest()?;
-    let known = accel::known(options.accel)?;
+    let known = accel::known(options.accel, &qemu)?;
     if let Some(choice) = &known {
         announce(choice, reporter);
     }
@@ -67,6 +68,7 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
         base: rundir::base(),
         accel: choice.accel,
         accel_reason: choice.reason,
+        qemu: qemu.program,
         vmlinux: kernel.vmlinux,
         kernel: options.kernel,
         kernel_release: kernel.release,

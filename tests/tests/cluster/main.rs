@@ -1,5 +1,6 @@
 //! Tests on two nodes joined by an RDMA link.
 
+mod accelerator;
 mod bad_input;
 mod bad_peers;
 mod commands;

@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     pub(crate) base: PathBuf,
     pub(crate) accel: Accel,
     pub(crate) accel_reason: String,
+    /// The program that runs the guests.
+    pub(crate) qemu: PathBuf,
     pub(crate) vmlinux: PathBuf,
     pub(crate) kernel: KernelVariant,
     pub(crate) kernel_release: String,
