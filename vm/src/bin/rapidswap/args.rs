@@ -223,7 +223,13 @@ impl From<Fault> for rapidswap_vm::Fault {
 #[derive(Debug, ClapArgs)]
 pub struct Up {
     /// What runs the guests; auto takes KVM if a guest really boots under it.
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        env = "RAPIDSWAP_ACCEL",
+        hide_env_values = true
+    )]
     pub accel: AccelChoice,
     /// Memory of the client; a server has what it serves on top.
     #[arg(long, value_name = "SIZE", default_value = "512M")]
