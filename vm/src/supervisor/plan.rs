@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     pub(crate) base: PathBuf,
     pub(crate) accel: Accel,
     pub(crate) accel_reason: String,
+    /// The program that runs the guests.
+    pub(crate) qemu: PathBuf,
     pub(crate) vmlinux: PathBuf,
     pub(crate) kernel: KernelVariant,
     pub(crate) kernel_release: String,
@@ -29,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) disk_mib: u64,
     /// Memory that the server offers.
     pub(crate) server_mib: u64,
+    /// The server that the client swaps to.
+    pub(crate) swap_to: String,
     pub(crate) boot_deadline_s: u64,
     pub(crate) build_s: f64,
     pub(crate) profile: Profile,
