@@ -96,11 +96,24 @@ pub fn ensure(variant: Variant, reporter: &Reporter) -> Result<Kernel> {
     Builder::open_default()?.ensure(variant, started, reporter)
 }
 
-/// The module `remoteswap.ko` of this checkout for `kernel`, built now if the
-/// cache does not have it; for the kernel of a tree, as far as it changed.
+/// The module `remoteswap.ko` of this checkout for `kernel`, as by [`modules`].
 pub fn module(kernel: &Kernel, variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../module");
-    Builder::open_default()?.module(kernel, variant, &folder, reporter)
+    let mut modules = modules(kernel, variant, &folder, reporter)?;
+    Ok(modules.remove(0))
+}
+
+/// The out-of-tree modules of any folder with a `Kbuild` or `Makefile` of
+/// kbuild's, for `kernel`: where the `*.ko` are, by name. They are built now if
+/// the cache does not have them; for the kernel of a tree, as far as they
+/// changed. Nothing is written to `folder`.
+pub fn modules(
+    kernel: &Kernel,
+    variant: Variant,
+    folder: &Path,
+    reporter: &Reporter,
+) -> Result<Vec<PathBuf>> {
+    Builder::open_default()?.modules(kernel, variant, folder, reporter)
 }
 
 /// The kernel of any source tree, with the configuration of this checkout,
