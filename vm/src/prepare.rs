@@ -26,6 +26,14 @@ const ROOT_WRITES_MIB: u64 = 128;
 /// page tables and the adapter's structures.
 const SERVER_EXTRA_MIB: u64 = 64;
 
+/// Memory that the debug kernel keeps for its checks, whatever it has: of each
+/// object where it came from, of each lock its history.
+const CHECKS_MIB: u64 = 128;
+
+/// And how much of what it has: KASAN's shadow is an eighth of it, memory that
+/// was freed and is watched a thirty-second.
+const CHECKS_PART: u64 = 5;
+
 /// Makes everything that `options` need and says how to start it.
 pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> {
     options.validate()?;
@@ -86,17 +94,23 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
 
 fn nodes(options: &UpOptions, profile: &Profile) -> Vec<NodePlan> {
     let memory_mib = u64::from(options.memory_mib);
+    let server_mib = memory_mib + options.server_mib + SERVER_EXTRA_MIB;
+    // So that as much is left for programs as on the release kernel.
+    let with_checks = |mib: u64| match options.kernel {
+        KernelVariant::Release => mib,
+        KernelVariant::Debug => mib + mib / CHECKS_PART + CHECKS_MIB,
+    };
     vec![
         NodePlan {
             name: "client".into(),
             address: profile.node.client.address.ip.to_string(),
-            memory_mib,
+            memory_mib: with_checks(memory_mib),
             swap_disk: true,
         },
         NodePlan {
             name: "server".into(),
             address: profile.node.server.address.ip.to_string(),
-            memory_mib: memory_mib + options.server_mib + SERVER_EXTRA_MIB,
+            memory_mib: with_checks(server_mib),
             swap_disk: false,
         },
     ]
@@ -195,7 +209,17 @@ mod tests {
             ..UpOptions::default()
         };
         let profile = Profile::load(&options.profile).expect("shipped");
-        let nodes = nodes(&options, &profile);
-        assert!(nodes[1].memory_mib >= nodes[0].memory_mib + 256);
+        let release = nodes(&options, &profile);
+        assert_eq!(release[0].memory_mib, 512);
+        assert!(release[1].memory_mib >= release[0].memory_mib + 256);
+
+        let options = UpOptions {
+            kernel: KernelVariant::Debug,
+            ..options
+        };
+        for (node, debug) in release.iter().zip(nodes(&options, &profile)) {
+            // The shadow alone is an eighth.
+            assert!(debug.memory_mib * 7 / 8 > node.memory_mib, "{}", node.name);
+        }
     }
 }
