@@ -32,7 +32,7 @@ pub enum KernelVariant {
     /// The one that tests and benchmarks use.
     #[default]
     Release,
-    /// With `DEBUG_VM`, `PROVE_LOCKING` and `DEBUG_ATOMIC_SLEEP`; slow.
+    /// With KASAN, lockdep, kmemleak and other checks; slow.
     Debug,
 }
 
@@ -53,7 +53,8 @@ pub struct UpOptions {
     /// The accelerator asked for.
     pub accel: AccelChoice,
     /// Memory of the client node in MiB; the server node has as much and
-    /// what it serves on top.
+    /// what it serves on top. With the debug kernel both have what that needs
+    /// for its checks as well.
     pub memory_mib: u32,
     /// CPUs of each node.
     pub cpus: u32,
