@@ -11,7 +11,6 @@ use rapidswap_progress::Reporter;
 
 use crate::error::{Error, IoContext, Result, names};
 use crate::fault::Fault;
-use crate::lease::Lease;
 use crate::link;
 use crate::node::{self, Node, ask};
 use crate::options::{UpOptions, check_name};
@@ -21,11 +20,9 @@ use crate::profile::CLIENT;
 use crate::request::{self, Reply, Request};
 use crate::rundir::{self, Presence};
 use crate::splat::Splat;
+use crate::start::start;
 use crate::status::Status;
 use crate::swap::{self, SwapOptions};
-
-/// What booting both nodes takes under TCG on two cores.
-const BOOT: Duration = Duration::from_secs(6);
 
 /// A running cluster. Dropping it does nothing to the cluster, which belongs
 /// to its supervisor: end it with [`Cluster::down`].
@@ -36,8 +33,9 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes what is missing, boots the nodes, proves the link and, unless
-    /// told otherwise, turns remote swap on. If it fails nothing is left.
+    /// Makes what is missing, boots the nodes and proves the link, or restores
+    /// both, and, unless told otherwise, turns remote swap on. If it fails
+    /// nothing is left.
     pub fn up(options: &UpOptions, reporter: &Reporter) -> Result<Cluster> {
         options.validate()?;
         let base = rundir::base();
@@ -46,19 +44,11 @@ impl Cluster {
             return Err(Error::AlreadyUp(options.name.clone()));
         }
         let plan = prepare(options, reporter)?;
-        let (nodes, profile) = (plan.nodes.len(), plan.profile.clone());
         let cluster = Cluster::named(&options.name);
 
         let started = Instant::now();
-        let step = reporter.step("boot", BOOT);
-        let lease = Lease::start(plan)?;
-        lease.ready(&step, nodes)?;
-        step.done(&format!("{nodes} nodes are up"));
-        let ends = profile.nodes(options.servers)?.into_iter();
-        let ends: Vec<_> = ends
-            .map(|(name, address)| (cluster.known(&name), address))
-            .collect();
-        link::prove(&ends, &profile, reporter)?;
+        let lease = start(plan, options.cold, reporter)?;
+        let link_s = started.elapsed().as_secs_f64();
         if options.swap {
             let step = reporter.step("remote swap", Duration::from_secs(2));
             swap::on(
@@ -71,7 +61,7 @@ impl Cluster {
             step.done("on");
         }
         let up_s = started.elapsed().as_secs_f64();
-        lease.commit(up_s, options.swap)?;
+        lease.commit(up_s, link_s, options.swap)?;
         reporter.note(&format!("cluster {} is up in {up_s:.1} s", options.name));
         Ok(cluster)
     }
@@ -102,7 +92,7 @@ impl Cluster {
         Ok(clusters)
     }
 
-    fn named(name: &str) -> Cluster {
+    pub(crate) fn named(name: &str) -> Cluster {
         Cluster {
             name: name.to_owned(),
             run_dir: rundir::base().join(name),

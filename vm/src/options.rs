@@ -72,6 +72,8 @@ pub struct UpOptions {
     pub kernel: KernelVariant,
     /// Which profile joins the nodes, by its name in `profiles/`.
     pub profile: String,
+    /// Whether to boot the nodes, with no saved state restored or made.
+    pub cold: bool,
 }
 
 impl Default for UpOptions {
@@ -88,6 +90,7 @@ impl Default for UpOptions {
             disk_mib: 256,
             kernel: KernelVariant::Release,
             profile: "rxe".to_owned(),
+            cold: false,
         }
     }
 }

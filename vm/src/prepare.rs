@@ -17,7 +17,8 @@ use crate::options::{KernelVariant, UpOptions};
 use crate::profile::{Address, CLIENT, Profile};
 use crate::qemu::Qemu;
 use crate::size::Size;
-use crate::supervisor::{NodePlan, Plan};
+use crate::status::Start;
+use crate::supervisor::{NodePlan, Origin, Plan};
 use crate::{programs, rundir};
 
 /// Room for what guests write to their root disks.
@@ -76,7 +77,12 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
         base: rundir::base(),
         accel: choice.accel,
         accel_reason: choice.reason,
-        qemu: qemu.program,
+        qemu,
+        origin: Origin::Boot,
+        start: Start {
+            restored: false,
+            reason: "asked for".into(),
+        },
         vmlinux: kernel.vmlinux,
         kernel: options.kernel,
         kernel_release: kernel.release,
@@ -228,7 +234,10 @@ mod tests {
             kernel: KernelVariant::Debug,
             ..options
         };
-        for (node, debug) in release.iter().zip(nodes(&options, &profile).expect("right")) {
+        for (node, debug) in release
+            .iter()
+            .zip(nodes(&options, &profile).expect("right"))
+        {
             // The shadow alone is an eighth.
             assert!(debug.memory_mib * 7 / 8 > node.memory_mib, "{}", node.name);
         }

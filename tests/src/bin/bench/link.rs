@@ -84,6 +84,8 @@ pub fn bench(cli: &Link) -> Result<Outcome> {
     let reporter = Reporter::auto();
     let options = UpOptions {
         name: cli.name.clone(),
+        // What is measured is a start from nothing.
+        cold: true,
         ..UpOptions::default()
     };
     let mut rounds = Rounds::default();
