@@ -1,6 +1,7 @@
 //! A cluster from the outside.
 
 use std::fs;
+use std::net::SocketAddrV4;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
@@ -8,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use rapidswap_progress::Reporter;
 
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, names};
 use crate::fault::Fault;
 use crate::link;
 use crate::node::{self, Node, ask};
 use crate::options::{UpOptions, check_name};
 use crate::prepare::prepare;
 use crate::process::reply;
+use crate::profile::CLIENT;
 use crate::request::{self, Reply, Request};
 use crate::rundir::{self, Presence};
 use crate::splat::Splat;
@@ -53,6 +55,7 @@ impl Cluster {
                 &cluster,
                 &SwapOptions {
                     server_mib: options.server_mib,
+                    to: options.swap_to.clone(),
                 },
             )?;
             step.done("on");
@@ -140,37 +143,47 @@ impl Cluster {
 
     /// What `up` did to a node after it had booted.
     fn recover(&self, name: &str) -> Result<()> {
-        let (status, node) = (self.status()?, self.node(name)?);
-        let ends = &status.profile.node;
-        if name == "server" {
-            link::set_up(&node, &status.profile, &ends.server)?;
-            if status.swap {
-                swap::start_server(&node, &status.profile, status.server_mib)?;
-            }
+        let (status, node) = (self.status()?, self.known(name));
+        let mut ends = status.addresses()?.into_iter();
+        let Some((_, address)) = ends.find(|(known, _)| known == name) else {
             return Ok(());
+        };
+        link::set_up(&node, &status.profile, address)?;
+        if status.swap && name != CLIENT {
+            let listen = SocketAddrV4::new(address.ip, status.profile.link.port.get());
+            swap::start_server(&node, listen, status.server_mib)?;
         }
-        link::set_up(&node, &status.profile, &ends.client)
+        Ok(())
     }
 
     /// One of its nodes.
     pub fn node(&self, name: &str) -> Result<Node> {
-        let status = self.status()?;
-        if status.nodes.iter().any(|node| node.name == name) {
-            return Ok(Node::new(&self.run_dir, &self.name, name));
+        let nodes = self.names()?;
+        if nodes.iter().any(|node| node == name) {
+            return Ok(self.known(name));
         }
-        let known: Vec<_> = status.nodes.into_iter().map(|node| node.name).collect();
         Err(Error::UnknownNode {
             node: name.to_owned(),
-            known: known.join(", "),
+            known: names(nodes.iter().map(String::as_str)),
         })
     }
 
     /// All of its nodes.
     pub fn nodes(&self) -> Result<Vec<Node>> {
-        let nodes = self.status()?.nodes.into_iter();
-        Ok(nodes
-            .map(|node| Node::new(&self.run_dir, &self.name, &node.name))
-            .collect())
+        Ok(self.names()?.iter().map(|name| self.known(name)).collect())
+    }
+
+    /// The names of its nodes, the client first.
+    pub fn names(&self) -> Result<Vec<String>> {
+        match ask(&self.connect()?, &Request::Names)? {
+            Reply::Names(names) => Ok(names),
+            other => Err(node::failed(other)),
+        }
+    }
+
+    /// A node that is known to be there.
+    pub(crate) fn known(&self, name: &str) -> Node {
+        Node::new(&self.run_dir, &self.name, name)
     }
 
     /// Kernel faults on any console so far. A console that cannot be read is

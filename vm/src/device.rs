@@ -6,7 +6,9 @@ mod disk;
 
 use std::ffi::OsString;
 
-pub use channel::{AgentPort, Console, Control, LINK, Link, PAYLOAD_TAG, Payload, SerialStream};
+pub use channel::{
+    AgentPort, Console, Control, LINK, Link, MAC, PAYLOAD_TAG, Payload, SerialStream,
+};
 pub use disk::{RootDisk, SwapDisk};
 
 /// One part of a virtual machine.

@@ -6,9 +6,6 @@ use std::path::PathBuf;
 
 use crate::device::Device;
 
-/// The QEMU program.
-pub const QEMU: &str = "qemu-system-x86_64";
-
 /// What QEMU boots and the devices it boots it with.
 pub struct Machine {
     /// The uncompressed kernel, entered by PVH.
@@ -73,6 +70,7 @@ fn quote(arg: &OsStr) -> String {
 mod tests {
     use super::*;
     use crate::device::*;
+    use crate::qemu::QEMU;
 
     fn client(accel: Accel) -> Machine {
         Machine {

@@ -1,4 +1,4 @@
-//! How a cluster comes to two nodes and a proved link: restored from a saved
+//! How a cluster comes to its nodes and a proved link: restored from a saved
 //! state where there is one, else booted, and then saved for the next.
 
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use rapidswap_progress::Reporter;
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::lease::Lease;
-use crate::link;
+use crate::link::{self, End};
 use crate::prepare::cache;
 use crate::states::{self, Saving, State, States};
 use crate::status::Start;
@@ -29,7 +29,7 @@ pub(crate) fn start(mut plan: Plan, cold: bool, reporter: &Reporter) -> Result<L
     if cold {
         return boot(plan, None, reporter);
     }
-    if let Some(reason) = states::unsupported(&plan.qemu) {
+    if let Some(reason) = states::unsupported(&plan.qemu.version) {
         plan.start.reason = reason;
         return boot(plan, None, reporter);
     }
@@ -70,7 +70,7 @@ fn restore(plan: &Plan, state: &State, reporter: &Reporter) -> Result<Lease> {
         ..plan.clone()
     };
     let (lease, cluster) = nodes(&plan, ("restore", RESTORE), reporter)?;
-    link::check(&cluster, &plan.profile, reporter)?;
+    link::check(&ends(&cluster, &plan)?, reporter)?;
     Ok(lease)
 }
 
@@ -79,11 +79,20 @@ fn boot(mut plan: Plan, saving: Option<Saving<'_>>, reporter: &Reporter) -> Resu
         plan.origin = Origin::BootToSave;
     }
     let (lease, cluster) = nodes(&plan, ("boot", BOOT), reporter)?;
-    link::prove(&cluster, &plan.profile, reporter)?;
+    link::prove(&ends(&cluster, &plan)?, &plan.profile, reporter)?;
     if let Some(saving) = saving {
         save(&lease, &cluster, saving, reporter)?;
     }
     Ok(lease)
+}
+
+/// The nodes and where they are on the link.
+fn ends(cluster: &Cluster, plan: &Plan) -> Result<Vec<End>> {
+    let servers = plan.nodes.len().saturating_sub(1) as u32;
+    let nodes = plan.profile.nodes(servers)?.into_iter();
+    Ok(nodes
+        .map(|(name, address)| (cluster.known(&name), address))
+        .collect())
 }
 
 /// Starts the nodes and waits until they are up.
@@ -92,7 +101,7 @@ fn nodes(plan: &Plan, step: (&str, Duration), reporter: &Reporter) -> Result<(Le
     let step = reporter.step(step.0, step.1);
     let lease = Lease::start(plan.clone())?;
     lease.ready(&step, plan.nodes.len())?;
-    step.done("both nodes are up");
+    step.done(&format!("{} nodes are up", plan.nodes.len()));
     Ok((lease, Cluster::named(&plan.name)))
 }
 

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::accel;
 use crate::error::{Error, IoContext, Result};
 use crate::programs;
+use crate::qemu;
 use crate::status::Start;
 use crate::supervisor::{Origin, Plan};
 
@@ -30,7 +31,7 @@ const HALF: &str = "half-";
 
 /// Why this QEMU cannot restore anything, if it cannot.
 pub(crate) fn unsupported(qemu: &str) -> Option<String> {
-    let old = accel::number(qemu).is_none_or(|number| number < OLDEST_QEMU);
+    let old = qemu::number(qemu).is_none_or(|number| number < OLDEST_QEMU);
     let (major, minor) = OLDEST_QEMU;
     old.then(|| format!("QEMU {qemu} restores no saved state, {major}.{minor} and newer do"))
 }
@@ -182,6 +183,7 @@ fn key(plan: &Plan) -> Result<String> {
         hash.update(bytes);
     };
     put(accel::host_boot().as_bytes());
+    put(plan.qemu.identity().as_bytes());
     let json = serde_json::to_vec(&likeness);
     put(&json.map_err(|error| Error::Supervisor(error.to_string()))?);
     let own = programs::rapidswap()?;

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::device::Accel;
+use crate::error::Result;
 use crate::fault::LinkFaults;
 use crate::options::KernelVariant;
 use crate::outcome::Outcome;
-use crate::profile::Profile;
+use crate::profile::{Address, Profile};
 
 /// A running cluster, as `status` shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,6 +49,8 @@ pub struct Status {
     pub link_faults: LinkFaults,
     /// Memory that the server offers when swap is on, in MiB.
     pub server_mib: u64,
+    /// The server that the client swaps to when swap is on.
+    pub swap_to: String,
     /// The nodes.
     pub nodes: Vec<NodeStatus>,
     /// Lines on any console that report a kernel fault.
@@ -114,6 +117,15 @@ pub struct Gone {
     pub reason: String,
 }
 
+impl Status {
+    /// Every node with its address on the link, the client first.
+    pub fn addresses(&self) -> Result<Vec<(String, Address)>> {
+        let servers = self.nodes.len().saturating_sub(1);
+        self.profile
+            .nodes(u32::try_from(servers).unwrap_or(u32::MAX))
+    }
+}
+
 impl NodeState {
     /// It in one word.
     pub fn word(&self) -> &'static str {
@@ -141,7 +153,10 @@ impl fmt::Display for Status {
         writeln!(f, "accel    {} ({})", self.accel.name(), self.accel_reason)?;
         writeln!(f, "start    {}", self.start)?;
         writeln!(f, "kernel   {} ({})", self.kernel_release, self.kernel)?;
-        writeln!(f, "swap     {}", if self.swap { "remote" } else { "off" })?;
+        match self.swap {
+            true => writeln!(f, "swap     to {}", self.swap_to)?,
+            false => writeln!(f, "swap     off")?,
+        }
         writeln!(
             f,
             "up in    {:.1} s (link {:.1} s; prepared in {:.1} s)",

@@ -18,6 +18,7 @@ mod relay;
 mod saving;
 mod service;
 mod settle;
+mod switch;
 
 use std::fs::File;
 use std::net::Shutdown;
@@ -156,6 +157,8 @@ fn start(
     let agent = std::fs::read(&plan.agent).what(|| format!("{}", plan.agent.display()))?;
     std::fs::write(&initrd, rapidswap_agent::initramfs(&agent))
         .what(|| "cannot write the initrd".into())?;
+    let names = plan.nodes.iter().map(|node| node.name.clone()).collect();
+    let links = Links::new(run.to_owned(), names)?;
     let mut guests = Vec::new();
     for index in 0..plan.nodes.len() {
         guests.push(Arc::new(Guest::start(plan, index, run, children, events)?));
@@ -178,13 +181,13 @@ fn start(
         profile: plan.profile.clone(),
         link_faults: LinkFaults::default(),
         server_mib: plan.server_mib,
+        swap_to: plan.swap_to.clone(),
         nodes: Vec::new(),
         splats: 0,
     };
-    let names = plan.nodes.iter().map(|node| node.name.clone()).collect();
     let shared = Arc::new(Shared {
         guests,
-        links: Links::new(run.to_owned(), names),
+        links,
         boot_deadline: Duration::from_secs(plan.boot_deadline_s),
         events: events.clone(),
         status: Mutex::new(status),

@@ -21,7 +21,7 @@ use super::{Event, NodePlan, Origin, Plan, saving};
 use crate::console;
 use crate::device::LINK;
 use crate::error::{Error, IoContext, Result};
-use crate::machine::{QEMU, printable};
+use crate::machine::printable;
 use crate::outcome::Outcome;
 use crate::qmp::{self, Qmp, Reboot};
 use crate::request::Reply;
@@ -80,13 +80,16 @@ impl Guest {
             },
         );
         let args = machine.args();
-        let write = fs::write(dir.join("qemu.txt"), printable(QEMU, &args));
+        let write = fs::write(
+            dir.join("qemu.txt"),
+            printable(&plan.qemu.program.to_string_lossy(), &args),
+        );
         write.what(|| format!("cannot write in {}", dir.display()))?;
-        let mut command = Command::new(QEMU);
+        let mut command = Command::new(&plan.qemu.program);
         command.args(&args).env("TMPDIR", &plan.scratch);
         sys::tie(&mut command, &handed.numbers());
         let child = children::start(&mut command, &dir.join("qemu.log"))
-            .what(|| format!("cannot start {QEMU}"))?;
+            .what(|| format!("cannot start {}", plan.qemu.program.display()))?;
         let pid = child.id();
         children.adopt(child, index, "its QEMU")?;
         Ok(Guest {

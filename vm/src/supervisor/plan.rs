@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::Accel;
 use crate::options::KernelVariant;
 use crate::profile::Profile;
+use crate::qemu::Qemu;
 use crate::status::Start;
 
 /// Everything a supervisor is told.
@@ -17,8 +18,8 @@ pub(crate) struct Plan {
     pub(crate) base: PathBuf,
     pub(crate) accel: Accel,
     pub(crate) accel_reason: String,
-    /// The version of QEMU.
-    pub(crate) qemu: String,
+    /// What runs the guests.
+    pub(crate) qemu: Qemu,
     pub(crate) origin: Origin,
     pub(crate) start: Start,
     pub(crate) vmlinux: PathBuf,
@@ -34,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) disk_mib: u64,
     /// Memory that the server offers.
     pub(crate) server_mib: u64,
+    /// The server that the client swaps to.
+    pub(crate) swap_to: String,
     pub(crate) boot_deadline_s: u64,
     pub(crate) build_s: f64,
     pub(crate) profile: Profile,
