@@ -86,6 +86,11 @@ pub fn ensure(machine: Machine, reporter: &Reporter) -> Result<Image> {
     ensure_in(&Cache::open_default()?, machine, &packages, reporter)
 }
 
+/// Key under which the image of `images/packages.txt` is cached.
+pub fn key() -> Result<String> {
+    Ok(key_of(&packages::read(&Machine::Guest.list())?))
+}
+
 fn ensure_in(
     cache: &Cache,
     machine: Machine,
@@ -98,7 +103,7 @@ fn ensure_in(
         cached,
         seconds: started.elapsed().as_secs_f64(),
     };
-    let root = cache.image(&key(packages));
+    let root = cache.image(&key_of(packages));
     if root.exists() {
         return Ok(image(root, true));
     }
@@ -138,7 +143,7 @@ fn ensure_in(
     Ok(image(root, false))
 }
 
-fn key(packages: &[String]) -> String {
+fn key_of(packages: &[String]) -> String {
     let excluded: Vec<&str> = bootstrap::EXCLUDED.to_vec();
     cache::key(&[
         &[BUILDER_VERSION, SUITE, std::env::consts::ARCH],
@@ -153,10 +158,10 @@ mod tests {
 
     #[test]
     fn every_package_is_part_of_the_key() {
-        let one = key(&["redis-server".into()]);
-        let two = key(&["redis-server".into(), "time".into()]);
+        let one = key_of(&["redis-server".into()]);
+        let two = key_of(&["redis-server".into(), "time".into()]);
         assert_ne!(one, two);
-        assert_eq!(one, key(&["redis-server".into()]));
+        assert_eq!(one, key_of(&["redis-server".into()]));
     }
 
     #[test]

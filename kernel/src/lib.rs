@@ -13,6 +13,7 @@ mod builder;
 mod cache;
 mod checkpatch;
 mod compile;
+mod compilers;
 mod config;
 mod configure;
 mod definition;
@@ -53,7 +54,7 @@ use rapidswap_progress::Reporter;
 pub enum Variant {
     /// The one that clusters run by default.
     Release,
-    /// The same with lock, sleep and memory-management checks.
+    /// The same with checks of locks, memory and more, built with clang.
     Debug,
     /// For machines that boot by themselves, and their RDMA cards.
     Host,
@@ -108,17 +109,32 @@ pub struct Kernel {
     pub seconds: f64,
 }
 
+/// The sources of `remoteswap.ko` in this checkout.
+const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../module");
+
 /// The kernel of this checkout, built now if the cache does not have it.
 pub fn ensure(variant: Variant, reporter: &Reporter) -> Result<Kernel> {
     let started = Instant::now();
-    Builder::open_default()?.ensure(variant, started, reporter)
+    Builder::open_default(variant)?.ensure(variant, started, reporter)
 }
 
-/// The module `remoteswap.ko` of this checkout for `kernel`, built now if the
-/// cache does not have it; for the kernel of a tree, as far as it changed.
+/// The module `remoteswap.ko` of this checkout for `kernel`, as by [`modules`].
 pub fn module(kernel: &Kernel, variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../module");
-    Builder::open_default()?.module(kernel, variant, &folder, reporter)
+    let mut modules = modules(kernel, variant, Path::new(MODULE), reporter)?;
+    Ok(modules.remove(0))
+}
+
+/// The out-of-tree modules of any folder with a `Kbuild` or `Makefile` of
+/// kbuild's, for `kernel`: where the `*.ko` are, by name. They are built now if
+/// the cache does not have them; for the kernel of a tree, as far as they
+/// changed. Nothing is written to `folder`.
+pub fn modules(
+    kernel: &Kernel,
+    variant: Variant,
+    folder: &Path,
+    reporter: &Reporter,
+) -> Result<Vec<PathBuf>> {
+    Builder::open_default(variant)?.modules(kernel, variant, folder, reporter)
 }
 
 /// The kernel of any source tree, with the configuration of this checkout,
@@ -134,13 +150,13 @@ pub fn module(kernel: &Kernel, variant: Variant, reporter: &Reporter) -> Result<
 /// have been built in place.
 pub fn build_tree(dir: &Path, variant: Variant, reporter: &Reporter) -> Result<Kernel> {
     let started = Instant::now();
-    Builder::open_default()?.build_tree(dir, variant, started, reporter)
+    Builder::open_default(variant)?.build_tree(dir, variant, started, reporter)
 }
 
 /// Makes the configuration without building or changing what was built, and
 /// checks that every requested symbol survived; returns where it is.
 pub fn configure(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
-    Builder::open_default()?.configuration(variant, reporter)
+    Builder::open_default(variant)?.configuration(variant, reporter)
 }
 
 /// Lets the user change a variant's configuration by one of Kconfig's own
@@ -157,13 +173,13 @@ pub fn config(
     interface: Interface,
     reporter: &Reporter,
 ) -> Result<Option<ConfigChange>> {
-    Builder::open_default()?.edit_config(variant, fragment, interface, reporter)
+    Builder::open_default(variant)?.edit_config(variant, fragment, interface, reporter)
 }
 
 /// The kernel of this checkout as a compressed tar file of what belongs below
 /// `/` on a machine that boots it; made now if the cache does not have it.
 pub fn package(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
-    Builder::open_default()?.package(variant, reporter)
+    Builder::open_default(variant)?.package(variant, reporter)
 }
 
 /// Makes a git tree with the series as commits on the tag `base`, or brings
@@ -192,10 +208,17 @@ pub fn refresh(dir: Option<&Path>, reporter: &Reporter) -> Result<Vec<Change>> {
 /// Runs `checkpatch.pl --strict` over the series, with its remarks to
 /// `reporter`; returns how many patches are clean.
 pub fn checkpatch(reporter: &Reporter) -> Result<usize> {
-    Builder::open_default()?.checkpatch(reporter)
+    Builder::open_default(Variant::Release)?.checkpatch(reporter)
 }
 
 /// Hash under which the kernel of this checkout is cached.
 pub fn hash(variant: Variant) -> Result<String> {
-    Builder::open_default()?.hash(variant)
+    Builder::open_default(variant)?.hash(variant)
+}
+
+/// Hash under which the module `remoteswap.ko` of this checkout is cached for
+/// the kernel of this checkout.
+pub fn module_hash(variant: Variant) -> Result<String> {
+    let sources = module_sources::Sources::read(Path::new(MODULE))?;
+    Ok(sources.hash(&hash(variant)?))
 }

@@ -60,7 +60,7 @@ fn it_boots_with_its_drivers_and_swaps() -> Result<()> {
         let limit = Limit::new(&scene.client, 24)?;
         let output = limit.run(&[PAGE_PATTERN, "verify", "--mib", "48"])?;
         all_right(&output, 48, 1)?;
-        let moved = swap::counters(&scene.cluster)?;
+        let moved = swap::counters(&scene.client.node)?;
         ensure!(
             moved.pages_stored >= 24 * 256 && moved.disk_writes == 0,
             "{moved:?}"

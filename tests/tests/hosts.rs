@@ -37,7 +37,7 @@ fn pages_travel(scene: &Scene) -> Result<()> {
     let mib = MIB.to_string();
     let output = limit.run(&[PAGE_PATTERN, "verify", "--mib", &mib])?;
     all_right(&output, MIB, 1)?;
-    let moved = swap::counters(&scene.cluster)?;
+    let moved = swap::counters(&scene.client.node)?;
     let least = (MIB - LIMIT_MIB) * 256;
     ensure!(
         moved.pages_stored >= least && moved.pages_loaded >= least,

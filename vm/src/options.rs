@@ -5,9 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::profile::SERVER;
 
 /// The cluster that commands without `--name` mean.
 pub const DEFAULT_NAME: &str = "default";
+
+/// Each has all its memory from this host.
+const MAX_SERVERS: u32 = 16;
 
 /// Which accelerator is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -28,7 +32,7 @@ pub enum KernelVariant {
     /// The one that tests and benchmarks use.
     #[default]
     Release,
-    /// With `DEBUG_VM`, `PROVE_LOCKING` and `DEBUG_ATOMIC_SLEEP`; slow.
+    /// With KASAN, lockdep, kmemleak and other checks; slow.
     Debug,
     /// For machines that boot by themselves, with their RDMA cards.
     Host,
@@ -52,7 +56,8 @@ pub struct UpOptions {
     /// The accelerator asked for.
     pub accel: AccelChoice,
     /// Memory of the client node in MiB; the server node has as much and
-    /// what it serves on top.
+    /// what it serves on top. With the debug kernel both have what that needs
+    /// for its checks as well.
     pub memory_mib: u32,
     /// CPUs of each node.
     pub cpus: u32,
@@ -60,12 +65,18 @@ pub struct UpOptions {
     pub swap: bool,
     /// Memory the server offers, in MiB.
     pub server_mib: u64,
+    /// How many nodes offer memory.
+    pub servers: u32,
+    /// The node whose memory the client swaps to.
+    pub swap_to: String,
     /// Size of the client's swap disk in MiB.
     pub disk_mib: u64,
     /// Which kernel the nodes run.
     pub kernel: KernelVariant,
     /// Which profile joins the nodes, by its name in `profiles/`.
     pub profile: String,
+    /// Whether to boot the nodes, with no saved state restored or made.
+    pub cold: bool,
 }
 
 impl Default for UpOptions {
@@ -77,9 +88,12 @@ impl Default for UpOptions {
             cpus: 1,
             swap: true,
             server_mib: 256,
+            servers: 1,
+            swap_to: SERVER.to_owned(),
             disk_mib: 256,
             kernel: KernelVariant::Release,
             profile: "rxe".to_owned(),
+            cold: false,
         }
     }
 }
@@ -102,6 +116,12 @@ impl UpOptions {
             return refuse(format!(
                 "--server-mem {}M is out of range: use 1M to 1T",
                 self.server_mib
+            ));
+        }
+        if !(1..=MAX_SERVERS).contains(&self.servers) {
+            return refuse(format!(
+                "--servers {} is out of range: use 1 to {MAX_SERVERS}",
+                self.servers
             ));
         }
         if !(1..=1 << 20).contains(&self.disk_mib) {
@@ -153,6 +173,10 @@ mod tests {
             },
             UpOptions {
                 server_mib: 0,
+                ..UpOptions::default()
+            },
+            UpOptions {
+                servers: 17,
                 ..UpOptions::default()
             },
             UpOptions {

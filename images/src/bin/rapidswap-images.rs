@@ -23,17 +23,25 @@ enum Command {
         #[arg(long)]
         posed_host: bool,
     },
+    /// Print the key under which it is cached.
+    Key,
 }
 
 fn main() -> ExitCode {
-    let Command::Build { posed_host } = Arguments::parse().command;
-    let machine = match posed_host {
-        true => Machine::PosedHost,
-        false => Machine::Guest,
+    let answer = match Arguments::parse().command {
+        Command::Build { posed_host } => {
+            let machine = match posed_host {
+                true => Machine::PosedHost,
+                false => Machine::Guest,
+            };
+            rapidswap_images::ensure(machine, &Reporter::auto())
+                .map(|image| image.root.display().to_string())
+        }
+        Command::Key => rapidswap_images::key(),
     };
-    match rapidswap_images::ensure(machine, &Reporter::auto()) {
-        Ok(image) => {
-            println!("{}", image.root.display());
+    match answer {
+        Ok(line) => {
+            println!("{line}");
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -1,5 +1,6 @@
 //! Tests on two nodes joined by an RDMA link.
 
+mod accelerator;
 mod bad_input;
 mod bad_peers;
 mod commands;
@@ -17,6 +18,8 @@ mod parity;
 mod patterns;
 mod pauses;
 mod ram_backend;
+mod saved_states;
+mod servers;
 mod siw;
 mod splats;
 mod without_remote;

@@ -13,13 +13,19 @@ use crate::device::Accel;
 use crate::error::{Error, Result};
 use crate::options::UpOptions;
 use crate::profile::{Profile, ProfileNode};
-use crate::supervisor::{HostPlan, NodePlan, Plan};
+use crate::qemu::Qemu;
+use crate::status::Start;
+use crate::supervisor::{HostPlan, NodePlan, Origin, Plan};
 use crate::{programs, rundir};
 
 /// The in-tree modules that a node needs; a host has the others installed.
 const IN_TREE: [&str; 2] = ["remote_swap_ram.ko", "lkdtm.ko"];
 
 pub(super) fn prepare(options: &UpOptions, profile: Profile, reporter: &Reporter) -> Result<Plan> {
+    if options.servers > 1 {
+        let text = "--servers is of virtual machines: a profile of hosts has one server";
+        return Err(Error::BadOption(text.into()));
+    }
     let agent = programs::agent()?;
     let programs = programs::guest()?;
     let started = Instant::now();
@@ -48,6 +54,12 @@ pub(super) fn prepare(options: &UpOptions, profile: Profile, reporter: &Reporter
         base: rundir::base(),
         accel: Accel::None,
         accel_reason: "the nodes are hosts".into(),
+        qemu: Qemu::none(),
+        origin: Origin::Boot,
+        start: Start {
+            restored: false,
+            reason: String::new(),
+        },
         vmlinux: kernel.vmlinux,
         kernel: wanted,
         kernel_release: kernel.release,
@@ -61,6 +73,7 @@ pub(super) fn prepare(options: &UpOptions, profile: Profile, reporter: &Reporter
         server_mib: options.server_mib,
         boot_deadline_s: boot_deadline(Accel::None, wanted).as_secs(),
         build_s,
+        swap_to: options.swap_to.clone(),
         nodes: vec![
             node("client", &profile.node.client, true),
             node("server", &profile.node.server, false),

@@ -19,11 +19,12 @@ use super::fate::{Fate, fate};
 use super::hardware::{self, Descriptors, Handed, machine, swap_disk};
 use super::host::{self, Parcel};
 use super::port::Port;
-use super::{Event, HostPlan, NodePlan, Plan};
+use super::settle::settle;
+use super::{Event, HostPlan, NodePlan, Origin, Plan, saving};
 use crate::console;
 use crate::device::LINK;
 use crate::error::{Error, IoContext, Result};
-use crate::machine::{QEMU, printable};
+use crate::machine::printable;
 use crate::outcome::Outcome;
 use crate::qmp::{self, Qmp, Reboot};
 use crate::request::Reply;
@@ -84,13 +85,16 @@ impl Guest {
             },
         );
         let args = machine.args();
-        let write = fs::write(dir.join("qemu.txt"), printable(QEMU, &args));
+        let write = fs::write(
+            dir.join("qemu.txt"),
+            printable(&plan.qemu.program.to_string_lossy(), &args),
+        );
         write.what(|| format!("cannot write in {}", dir.display()))?;
-        let mut command = Command::new(QEMU);
+        let mut command = Command::new(&plan.qemu.program);
         command.args(&args).env("TMPDIR", &plan.scratch);
         sys::tie(&mut command, &handed.numbers());
         let child = children::start(&mut command, &dir.join("qemu.log"))
-            .what(|| format!("cannot start {QEMU}"))?;
+            .what(|| format!("cannot start {}", plan.qemu.program.display()))?;
         let pid = child.id();
         children.adopt(child, index, "its QEMU")?;
         Ok(Guest {
@@ -142,8 +146,8 @@ impl Guest {
         self.plan.host.is_some()
     }
 
-    /// Waits for QEMU and then for the agent.
-    pub(super) fn attach(&self, deadline: Duration) -> Result<()> {
+    /// Waits for QEMU, for the saved state if there is one, and for the agent.
+    pub(super) fn attach(&self, origin: &Origin, deadline: Duration) -> Result<()> {
         let taken = self
             .monitor
             .lock()
@@ -159,18 +163,36 @@ impl Guest {
         if let Some(parcel) = &self.parcel {
             let reached = parcel.send(self.port.stream());
             let reached = reached.what(|| "cannot send it the agent".into());
-            // What ended the connection says more than that it ended.
+            // Its clock is its own: it does not settle. What ended the
+            // connection says more than that it ended.
             return reached
-                .and_then(|()| self.greet(deadline))
+                .and_then(|()| self.meet(deadline).map(drop))
                 .inspect_err(|_| {
                     self.await_gone(Duration::from_secs(2));
                 });
         }
-        self.greet(deadline)
+        match origin {
+            Origin::Boot => self.greet(deadline),
+            Origin::BootToSave => self.meet(deadline).map(drop),
+            Origin::State(dir) => {
+                saving::load(self.qmp()?, &dir.join(&self.name))?;
+                self.greet(deadline / saving::PART)
+            }
+        }
+    }
+
+    /// Waits for the agent, and has it settle.
+    fn greet(&self, deadline: Duration) -> Result<()> {
+        settle(&self.meet(deadline)?)
+    }
+
+    /// Has its agent settle.
+    pub(super) fn settle(&self) -> Result<()> {
+        settle(&self.agent()?)
     }
 
     /// Waits for the agent.
-    fn greet(&self, deadline: Duration) -> Result<()> {
+    fn meet(&self, deadline: Duration) -> Result<Agent> {
         let (reader, writer) = self.port.connect()?;
         let agent = Agent::attach(reader, writer, deadline)?;
         // What it had to do without.
@@ -181,9 +203,9 @@ impl Guest {
             let token = format!("rapidswap: node {} begins as {:?}", self.name, agent);
             host::follow(agent.clone(), &self.console(), &token)?;
         }
-        *self.agent.lock().unwrap_or_else(|e| e.into_inner()) = Some(agent);
+        *self.agent.lock().unwrap_or_else(|e| e.into_inner()) = Some(agent.clone());
         self.become_state(|state| matches!(state, NodeState::Booting).then_some(NodeState::Up));
-        Ok(())
+        Ok(agent)
     }
 
     /// How it is just now.
