@@ -16,7 +16,7 @@ use crate::profile::{Profile, ProfileNode};
 const RXE_SETUP: &str = "/rapidswap/bin/rxe-setup";
 
 /// Longest time one half of the proof may take, connecting included.
-const DEADLINE: &str = "60";
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Brings the link up on both nodes and has each move random bytes through
 /// the other's memory.
@@ -24,9 +24,17 @@ pub(crate) fn prove(cluster: &Cluster, profile: &Profile, reporter: &Reporter) -
     let step = reporter.step("link proof", Duration::from_secs(2));
     let client = cluster.node("client")?;
     let server = cluster.node("server")?;
+    let deadline = DEADLINE * cluster.status()?.kernel.patience();
     let (near, far) = thread::scope(|scope| {
-        let far = scope.spawn(|| half(&server, profile, &profile.node.server, "--listen"));
-        let near = half(&client, profile, &profile.node.client, "--connect");
+        let far =
+            scope.spawn(|| half(&server, profile, &profile.node.server, "--listen", deadline));
+        let near = half(
+            &client,
+            profile,
+            &profile.node.client,
+            "--connect",
+            deadline,
+        );
         (near, far.join())
     });
     let far = far.unwrap_or(Err(Error::SupervisorGone));
@@ -68,10 +76,17 @@ pub(crate) fn set_up(node: &Node, profile: &Profile, end: &ProfileNode) -> Resul
         .map(drop)
 }
 
-fn half(node: &Node, profile: &Profile, end: &ProfileNode, role: &str) -> Result<Value> {
+fn half(
+    node: &Node,
+    profile: &Profile,
+    end: &ProfileNode,
+    role: &str,
+    deadline: Duration,
+) -> Result<Value> {
     set_up(node, profile, end)?;
     let server = profile.node.server.address.ip.to_string();
-    let prove = ["prove", role, &server, "--deadline", DEADLINE];
+    let deadline = deadline.as_secs().to_string();
+    let prove = ["prove", role, &server, "--deadline", &deadline];
     let said = node.run("proving the link", [RXE_SETUP].iter().chain(&prove))?;
     let last = said.lines().last().unwrap_or("");
     serde_json::from_str(last).map_err(|_| Error::Step {
