@@ -21,9 +21,15 @@ default:
 demo *ARGS: build
     @exec "{{ release }}/demo" "$@"
 
-# Every test: format, lints, scripts, the patch series, unit and integration tests
+# Every test: format, lints, scripts, the patch series, unit and integration tests; or those of some names only: [NAME…]
 [no-exit-message]
-test: fmt-check lint checkpatch build _kernel image nextest
+test *NAMES:
+    @exec "{{ just_executable() }}" --justfile "{{ justfile() }}" {{ if NAMES == "" { "_test-all" } else { "_test-named" } }} "$@"
+
+_test-all: fmt-check lint checkpatch build _kernel image nextest
+
+_test-named *NAMES: build _kernel image
+    @exec "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest "$@"
 
 # Bring a cluster up and leave it running
 [no-exit-message]
@@ -85,7 +91,7 @@ man *ARGS: _cli
 collect *ARGS: _cli
     @exec "{{ cli }}" collect "$@"
 
-# Measure faults and page-outs against the link: [--json]
+# Measure faults and page-outs against the link, or with env the environment against other tools: [env] [--json]
 [no-exit-message]
 bench *ARGS: build
     @exec "{{ release }}/bench" "$@"
@@ -117,6 +123,19 @@ test-debug-kernel: (_kernel "--variant" "debug") image
 # Unit and integration tests only: [NEXTEST ARGUMENTS…]
 [no-exit-message]
 nextest *ARGS: build
+    @exec "{{ just_executable() }}" --justfile "{{ justfile() }}" _nextest --locked --workspace "$@"
+
+# Everything that the tests need of this build, for other machines to run them: FILE.tar.zst
+archive FILE: build
+    @cargo nextest archive --locked --workspace --archive-file "$1" >&2
+
+# A part of the tests of an archive, in a checkout at the same path: 1/3 FILE.tar.zst
+[no-exit-message]
+shard PART FILE:
+    @exec "{{ just_executable() }}" --justfile "{{ justfile() }}" _nextest --archive-file "$2" --extract-to . --extract-overwrite --workspace-remap . --partition "hash:$1"
+
+[no-exit-message]
+_nextest *ARGS:
     #!/bin/sh
     # Tests run in a process each and share a cluster, which nobody but the
     # last one out can take down.
@@ -128,7 +147,13 @@ nextest *ARGS: build
     trap down EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
-    cargo nextest run --locked --workspace "$@"
+    cargo nextest run "$@"
+
+# Keys of the cache for what takes long, a line each, NAME=KEY: [--variant release|debug]
+cache-keys *ARGS: build
+    @echo "kernel=$("{{ kernel }}" hash "$@")"
+    @echo "module=$("{{ kernel }}" hash --module "$@")"
+    @echo "image=$("{{ release }}/rapidswap-images" key)"
 
 # Fail if the sources are not as rustfmt writes them
 [no-exit-message]

@@ -52,9 +52,16 @@ pub struct Image {
 
 /// Makes sure that the image of `images/packages.txt` exists in the cache.
 pub fn ensure(reporter: &Reporter) -> Result<Image> {
-    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("packages.txt");
-    let packages = packages::read(&list)?;
-    ensure_in(&Cache::open_default()?, &packages, reporter)
+    ensure_in(&Cache::open_default()?, &declared()?, reporter)
+}
+
+/// Key under which the image of `images/packages.txt` is cached.
+pub fn key() -> Result<String> {
+    Ok(key_of(&declared()?))
+}
+
+fn declared() -> Result<Vec<String>> {
+    packages::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("packages.txt"))
 }
 
 fn ensure_in(cache: &Cache, packages: &[String], reporter: &Reporter) -> Result<Image> {
@@ -64,7 +71,7 @@ fn ensure_in(cache: &Cache, packages: &[String], reporter: &Reporter) -> Result<
         cached,
         seconds: started.elapsed().as_secs_f64(),
     };
-    let root = cache.image(&key(packages));
+    let root = cache.image(&key_of(packages));
     if root.exists() {
         return Ok(image(root, true));
     }
@@ -103,7 +110,7 @@ fn ensure_in(cache: &Cache, packages: &[String], reporter: &Reporter) -> Result<
     Ok(image(root, false))
 }
 
-fn key(packages: &[String]) -> String {
+fn key_of(packages: &[String]) -> String {
     let excluded: Vec<&str> = bootstrap::EXCLUDED.to_vec();
     cache::key(&[
         &[BUILDER_VERSION, SUITE, std::env::consts::ARCH],
@@ -118,10 +125,10 @@ mod tests {
 
     #[test]
     fn every_package_is_part_of_the_key() {
-        let one = key(&["redis-server".into()]);
-        let two = key(&["redis-server".into(), "time".into()]);
+        let one = key_of(&["redis-server".into()]);
+        let two = key_of(&["redis-server".into(), "time".into()]);
         assert_ne!(one, two);
-        assert_eq!(one, key(&["redis-server".into()]));
+        assert_eq!(one, key_of(&["redis-server".into()]));
     }
 
     #[test]

@@ -91,6 +91,9 @@ pub struct Kernel {
     pub seconds: f64,
 }
 
+/// The sources of `remoteswap.ko` in this checkout.
+const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../module");
+
 /// The kernel of this checkout, built now if the cache does not have it.
 pub fn ensure(variant: Variant, reporter: &Reporter) -> Result<Kernel> {
     let started = Instant::now();
@@ -99,8 +102,7 @@ pub fn ensure(variant: Variant, reporter: &Reporter) -> Result<Kernel> {
 
 /// The module `remoteswap.ko` of this checkout for `kernel`, as by [`modules`].
 pub fn module(kernel: &Kernel, variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../module");
-    let mut modules = modules(kernel, variant, &folder, reporter)?;
+    let mut modules = modules(kernel, variant, Path::new(MODULE), reporter)?;
     Ok(modules.remove(0))
 }
 
@@ -187,4 +189,11 @@ pub fn checkpatch(reporter: &Reporter) -> Result<usize> {
 /// Hash under which the kernel of this checkout is cached.
 pub fn hash(variant: Variant) -> Result<String> {
     Builder::open_default(variant)?.hash(variant)
+}
+
+/// Hash under which the module `remoteswap.ko` of this checkout is cached for
+/// the kernel of this checkout.
+pub fn module_hash(variant: Variant) -> Result<String> {
+    let sources = module_sources::Sources::read(Path::new(MODULE))?;
+    Ok(sources.hash(&hash(variant)?))
 }

@@ -51,7 +51,13 @@ enum Command {
     /// Runs checkpatch.pl --strict over the series; any remark is a failure.
     Checkpatch,
     /// Prints the hash under which the kernel is cached.
-    Hash(OfVariant),
+    Hash {
+        #[command(flatten)]
+        of: OfVariant,
+        /// That of remoteswap.ko for it instead.
+        #[arg(long)]
+        module: bool,
+    },
 }
 
 #[derive(Args)]
@@ -188,7 +194,12 @@ fn run(command: Command) -> Result<()> {
                 "checkpatch.pl --strict: {patches} patches, no remarks"
             ));
         }
-        Command::Hash(of) => println!("{}", rapidswap_kernel::hash(of.variant.into())?),
+        Command::Hash { of, module: false } => {
+            println!("{}", rapidswap_kernel::hash(of.variant.into())?);
+        }
+        Command::Hash { of, module: true } => {
+            println!("{}", rapidswap_kernel::module_hash(of.variant.into())?);
+        }
     }
     Ok(())
 }

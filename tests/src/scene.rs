@@ -9,9 +9,12 @@ use std::fs::{File, OpenOptions};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use clap::ValueEnum;
 use nix::fcntl::{Flock, FlockArg};
 use rapidswap_progress::Reporter;
-use rapidswap_vm::{Cluster, KernelVariant, Node, NodeState, Occasion, Outcome, Splat, UpOptions};
+use rapidswap_vm::{
+    AccelChoice, Cluster, KernelVariant, Node, NodeState, Occasion, Outcome, Splat, UpOptions,
+};
 
 use crate::allowed::Allowed;
 use crate::artifacts;
@@ -73,6 +76,15 @@ pub fn kernel_variant() -> Result<KernelVariant> {
     }
 }
 
+/// What tests ask to run the guests: `$RAPIDSWAP_ACCEL`, as `up` takes it.
+pub fn accel() -> Result<AccelChoice> {
+    match std::env::var("RAPIDSWAP_ACCEL").as_deref() {
+        Err(_) | Ok("") => Ok(AccelChoice::Auto),
+        Ok(name) => AccelChoice::from_str(name, false)
+            .map_err(|_| anyhow!("RAPIDSWAP_ACCEL is `{name}`: use `auto`, `kvm` or `tcg`")),
+    }
+}
+
 /// A time limit, longer where the kernel checks everything it does.
 pub fn scaled(limit: Duration) -> Result<Duration> {
     Ok(limit * kernel_variant()?.patience())
@@ -84,6 +96,7 @@ pub fn options(name: &str) -> Result<UpOptions> {
         name: name.to_owned(),
         swap: false,
         kernel: kernel_variant()?,
+        accel: accel()?,
         ..UpOptions::default()
     })
 }

@@ -1,6 +1,7 @@
 //! A cluster from the outside.
 
 use std::fs;
+use std::net::SocketAddrV4;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
@@ -8,22 +9,20 @@ use std::time::{Duration, Instant};
 
 use rapidswap_progress::Reporter;
 
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, names};
 use crate::fault::Fault;
-use crate::lease::Lease;
 use crate::link;
 use crate::node::{self, Node, ask};
 use crate::options::{UpOptions, check_name};
 use crate::prepare::prepare;
 use crate::process::reply;
+use crate::profile::CLIENT;
 use crate::request::{self, Reply, Request};
 use crate::rundir::{self, Presence};
 use crate::splat::Splat;
+use crate::start::start;
 use crate::status::Status;
 use crate::swap::{self, SwapOptions};
-
-/// What booting both nodes takes under TCG on two cores.
-const BOOT: Duration = Duration::from_secs(6);
 
 /// A running cluster. Dropping it does nothing to the cluster, which belongs
 /// to its supervisor: end it with [`Cluster::down`].
@@ -34,8 +33,9 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes what is missing, boots the nodes, proves the link and, unless
-    /// told otherwise, turns remote swap on. If it fails nothing is left.
+    /// Makes what is missing, boots the nodes and proves the link, or restores
+    /// both, and, unless told otherwise, turns remote swap on. If it fails
+    /// nothing is left.
     pub fn up(options: &UpOptions, reporter: &Reporter) -> Result<Cluster> {
         options.validate()?;
         let base = rundir::base();
@@ -44,27 +44,24 @@ impl Cluster {
             return Err(Error::AlreadyUp(options.name.clone()));
         }
         let plan = prepare(options, reporter)?;
-        let (nodes, profile) = (plan.nodes.len(), plan.profile.clone());
         let cluster = Cluster::named(&options.name);
 
         let started = Instant::now();
-        let step = reporter.step("boot", BOOT);
-        let lease = Lease::start(plan)?;
-        lease.ready(&step, nodes)?;
-        step.done("both nodes are up");
-        link::prove(&cluster, &profile, reporter)?;
+        let lease = start(plan, options.cold, reporter)?;
+        let link_s = started.elapsed().as_secs_f64();
         if options.swap {
             let step = reporter.step("remote swap", Duration::from_secs(2));
             swap::on(
                 &cluster,
                 &SwapOptions {
                     server_mib: options.server_mib,
+                    to: options.swap_to.clone(),
                 },
             )?;
             step.done("on");
         }
         let up_s = started.elapsed().as_secs_f64();
-        lease.commit(up_s, options.swap)?;
+        lease.commit(up_s, link_s, options.swap)?;
         reporter.note(&format!("cluster {} is up in {up_s:.1} s", options.name));
         Ok(cluster)
     }
@@ -95,7 +92,7 @@ impl Cluster {
         Ok(clusters)
     }
 
-    fn named(name: &str) -> Cluster {
+    pub(crate) fn named(name: &str) -> Cluster {
         Cluster {
             name: name.to_owned(),
             run_dir: rundir::base().join(name),
@@ -146,37 +143,47 @@ impl Cluster {
 
     /// What `up` did to a node after it had booted.
     fn recover(&self, name: &str) -> Result<()> {
-        let (status, node) = (self.status()?, self.node(name)?);
-        let ends = &status.profile.node;
-        if name == "server" {
-            link::set_up(&node, &status.profile, &ends.server)?;
-            if status.swap {
-                swap::start_server(&node, &status.profile, status.server_mib)?;
-            }
+        let (status, node) = (self.status()?, self.known(name));
+        let mut ends = status.addresses()?.into_iter();
+        let Some((_, address)) = ends.find(|(known, _)| known == name) else {
             return Ok(());
+        };
+        link::set_up(&node, &status.profile, address)?;
+        if status.swap && name != CLIENT {
+            let listen = SocketAddrV4::new(address.ip, status.profile.link.port.get());
+            swap::start_server(&node, listen, status.server_mib)?;
         }
-        link::set_up(&node, &status.profile, &ends.client)
+        Ok(())
     }
 
     /// One of its nodes.
     pub fn node(&self, name: &str) -> Result<Node> {
-        let status = self.status()?;
-        if status.nodes.iter().any(|node| node.name == name) {
-            return Ok(Node::new(&self.run_dir, &self.name, name));
+        let nodes = self.names()?;
+        if nodes.iter().any(|node| node == name) {
+            return Ok(self.known(name));
         }
-        let known: Vec<_> = status.nodes.into_iter().map(|node| node.name).collect();
         Err(Error::UnknownNode {
             node: name.to_owned(),
-            known: known.join(", "),
+            known: names(nodes.iter().map(String::as_str)),
         })
     }
 
     /// All of its nodes.
     pub fn nodes(&self) -> Result<Vec<Node>> {
-        let nodes = self.status()?.nodes.into_iter();
-        Ok(nodes
-            .map(|node| Node::new(&self.run_dir, &self.name, &node.name))
-            .collect())
+        Ok(self.names()?.iter().map(|name| self.known(name)).collect())
+    }
+
+    /// The names of its nodes, the client first.
+    pub fn names(&self) -> Result<Vec<String>> {
+        match ask(&self.connect()?, &Request::Names)? {
+            Reply::Names(names) => Ok(names),
+            other => Err(node::failed(other)),
+        }
+    }
+
+    /// A node that is known to be there.
+    pub(crate) fn known(&self, name: &str) -> Node {
+        Node::new(&self.run_dir, &self.name, name)
     }
 
     /// Kernel faults on any console so far. A console that cannot be read is

@@ -6,7 +6,9 @@ mod disk;
 
 use std::ffi::OsString;
 
-pub use channel::{AgentPort, Console, Control, LINK, Link, PAYLOAD_TAG, Payload, SerialStream};
+pub use channel::{
+    AgentPort, Console, Control, LINK, Link, MAC, PAYLOAD_TAG, Payload, SerialStream,
+};
 pub use disk::{RootDisk, SwapDisk};
 
 /// One part of a virtual machine.
@@ -122,6 +124,16 @@ impl Device for Entropy {
 
     fn kernel_args(&self) -> Vec<String> {
         words("random.trust_cpu=on")
+    }
+}
+
+/// The machine waits to be told where its saved state is.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming;
+
+impl Device for Incoming {
+    fn qemu_args(&self) -> Vec<OsString> {
+        words("-incoming defer")
     }
 }
 

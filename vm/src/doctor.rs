@@ -14,6 +14,7 @@ use crate::device::Accel;
 use crate::error::Result;
 use crate::options::AccelChoice;
 use crate::prepare::cache;
+use crate::qemu::Qemu;
 use crate::rundir;
 use crate::size::Size;
 
@@ -93,14 +94,14 @@ fn bad(item: &'static str, seen: String, mend: impl Into<Vec<String>>) -> Findin
 /// Looks at everything. Nothing is installed or changed.
 pub fn examine() -> Result<Vec<Finding>> {
     let cache = cache()?;
-    let qemu = accel::qemu_version();
+    let qemu = Qemu::find();
     Ok(vec![
         packages(),
         match &qemu {
-            Ok(version) => good("qemu", version.clone()),
+            Ok(qemu) => good("qemu", qemu.version.clone()),
             Err(error) => bad("qemu", error.to_string(), []),
         },
-        kvm(&cache, qemu.as_deref().unwrap_or_default()),
+        kvm(&cache, qemu.as_ref().ok()),
         namespaces(),
         disk(&cache),
         memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
@@ -134,14 +135,20 @@ fn packages() -> Finding {
     }
 }
 
-fn kvm(cache: &Path, qemu: &str) -> Finding {
+fn kvm(cache: &Path, qemu: Option<&Qemu>) -> Finding {
     let fair = |seen: String, mend: &[&str]| Finding {
         item: "kvm",
         verdict: Verdict::Fair,
         seen,
         mend: mend.iter().map(|&line| line.to_owned()).collect(),
     };
-    match accel::known(AccelChoice::Auto) {
+    let Some(qemu) = qemu else {
+        return fair(
+            "without QEMU nobody knows whether a guest boots with it".into(),
+            &[],
+        );
+    };
+    match accel::known(AccelChoice::Auto, qemu) {
         Ok(Some(choice)) if choice.accel == Accel::Tcg => {
             let mend: &[&str] = if choice.reason.contains("permission") {
                 &["sudo usermod --append --groups kvm $USER && newgrp kvm"]

@@ -119,6 +119,11 @@ pub enum Error {
     },
 }
 
+/// Names as they stand in a message.
+pub(crate) fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
 /// The option that names a cluster other than the default one.
 fn named(name: &str) -> String {
     if name == crate::DEFAULT_NAME {

@@ -1,8 +1,8 @@
 //! Clusters of virtual machines for swapping to another machine's memory.
 //!
 //! [`Cluster::up`] builds what is missing (kernel, module, guest image), boots
-//! two nodes on the patched kernel, joins them by a soft-RoCE link, proves
-//! that link, and turns remote swap on. Each cluster is owned by one
+//! the nodes on the patched kernel, joins them by soft-RoCE links, proves each
+//! of those, and turns remote swap on. Each cluster is owned by one
 //! supervisor process; the `rapidswap` program and this library's [`Cluster`]
 //! and [`Node`] are clients of it.
 //!
@@ -42,12 +42,15 @@ mod probe;
 mod process;
 mod profile;
 mod programs;
+mod qemu;
 mod qmp;
 mod report;
 mod request;
 mod rundir;
 mod size;
 mod splat;
+mod start;
+mod states;
 mod status;
 pub mod supervisor;
 pub mod swap;
@@ -71,12 +74,12 @@ pub use occasion::{Occasion, TestRun};
 pub use options::{AccelChoice, DEFAULT_NAME, KernelVariant, UpOptions};
 pub use outcome::{NO_KVM, Outcome};
 pub use process::{Process, ProcessHandle};
-pub use profile::{Address, Profile, ProfileLink, ProfileNode, ProfileNodes};
+pub use profile::{Address, CLIENT, Profile, ProfileLink, ProfileNode, ProfileNodes};
 pub use rapidswap_protocol::{Exec, ExitStatus, Output, WindowSize};
 pub use report::Report;
 pub use size::Size;
 pub use splat::{Splat, SplatKind, classify};
-pub use status::{Gone, NodeState, NodeStatus, Status};
+pub use status::{Gone, NodeState, NodeStatus, Start, Status};
 
 /// The size of the terminal behind a descriptor, if it is one.
 pub fn window_size(fd: BorrowedFd<'_>) -> Option<WindowSize> {

@@ -6,9 +6,6 @@ use std::path::PathBuf;
 
 use crate::device::Device;
 
-/// The QEMU program.
-pub const QEMU: &str = "qemu-system-x86_64";
-
 /// What QEMU boots and the devices it boots it with.
 pub struct Machine {
     /// The uncompressed kernel, entered by PVH.
@@ -73,6 +70,7 @@ fn quote(arg: &OsStr) -> String {
 mod tests {
     use super::*;
     use crate::device::*;
+    use crate::qemu::QEMU;
 
     fn client(accel: Accel) -> Machine {
         Machine {
@@ -121,6 +119,15 @@ mod tests {
     fn the_kvm_command_line_is_as_written_down() {
         let line = printable(QEMU, &client(Accel::Kvm).args());
         assert_eq!(line, include_str!("../tests/golden/qemu-kvm.txt"));
+    }
+
+    #[test]
+    fn a_restored_machine_is_the_same_and_waits_for_its_state() {
+        let mut restored = client(Accel::Tcg);
+        restored.devices.push(Box::new(Incoming));
+        let line = printable(QEMU, &restored.args());
+        assert_eq!(line, include_str!("../tests/golden/qemu-restored.txt"));
+        assert_eq!(restored.kernel_line(), client(Accel::Tcg).kernel_line());
     }
 
     #[test]

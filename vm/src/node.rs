@@ -181,7 +181,7 @@ pub(crate) fn connect(run_dir: &Path, cluster: &str) -> Result<UnixStream> {
 pub(crate) fn ask(connection: &UnixStream, request: &Request) -> Result<Reply> {
     request::send(connection, request, &[]).map_err(|_| Error::SupervisorGone)?;
     match reply(connection)? {
-        reply @ (Reply::Done | Reply::Status(_) | Reply::Value(_)) => Ok(reply),
+        reply @ (Reply::Done | Reply::Status(_) | Reply::Names(_) | Reply::Value(_)) => Ok(reply),
         other => Err(failed(other)),
     }
 }

@@ -5,9 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::profile::SERVER;
 
 /// The cluster that commands without `--name` mean.
 pub const DEFAULT_NAME: &str = "default";
+
+/// Each has all its memory from this host.
+const MAX_SERVERS: u32 = 16;
 
 /// Which accelerator is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -69,12 +73,18 @@ pub struct UpOptions {
     pub swap: bool,
     /// Memory the server offers, in MiB.
     pub server_mib: u64,
+    /// How many nodes offer memory.
+    pub servers: u32,
+    /// The node whose memory the client swaps to.
+    pub swap_to: String,
     /// Size of the client's swap disk in MiB.
     pub disk_mib: u64,
     /// Which kernel the nodes run.
     pub kernel: KernelVariant,
     /// Which profile joins the nodes, by its name in `profiles/`.
     pub profile: String,
+    /// Whether to boot the nodes, with no saved state restored or made.
+    pub cold: bool,
 }
 
 impl Default for UpOptions {
@@ -86,9 +96,12 @@ impl Default for UpOptions {
             cpus: 1,
             swap: true,
             server_mib: 256,
+            servers: 1,
+            swap_to: SERVER.to_owned(),
             disk_mib: 256,
             kernel: KernelVariant::Release,
             profile: "rxe".to_owned(),
+            cold: false,
         }
     }
 }
@@ -111,6 +124,12 @@ impl UpOptions {
             return refuse(format!(
                 "--server-mem {}M is out of range: use 1M to 1T",
                 self.server_mib
+            ));
+        }
+        if !(1..=MAX_SERVERS).contains(&self.servers) {
+            return refuse(format!(
+                "--servers {} is out of range: use 1 to {MAX_SERVERS}",
+                self.servers
             ));
         }
         if !(1..=1 << 20).contains(&self.disk_mib) {
@@ -162,6 +181,10 @@ mod tests {
             },
             UpOptions {
                 server_mib: 0,
+                ..UpOptions::default()
+            },
+            UpOptions {
+                servers: 17,
                 ..UpOptions::default()
             },
             UpOptions {

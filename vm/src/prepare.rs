@@ -14,9 +14,11 @@ use crate::accel::{self, Choice};
 use crate::device::Accel;
 use crate::error::{Error, IoContext, Result};
 use crate::options::{KernelVariant, UpOptions};
-use crate::profile::Profile;
+use crate::profile::{Address, CLIENT, Profile};
+use crate::qemu::Qemu;
 use crate::size::Size;
-use crate::supervisor::{NodePlan, Plan};
+use crate::status::Start;
+use crate::supervisor::{NodePlan, Origin, Plan};
 use crate::{programs, rundir};
 
 /// Room for what guests write to their root disks.
@@ -38,14 +40,15 @@ const CHECKS_PART: u64 = 5;
 pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> {
     options.validate()?;
     let profile = Profile::load(&options.profile)?;
+    let nodes = nodes(options, &profile)?;
     let cache = cache()?;
     let scratch = cache.join("scratch");
     fs::create_dir_all(&scratch).what(|| format!("cannot make {}", scratch.display()))?;
     require_space(&scratch, Size::from_mib(options.disk_mib + ROOT_WRITES_MIB))?;
-    let qemu = accel::qemu_version()?;
+    let qemu = Qemu::find()?;
     let agent = programs::agent()?;
     let guest_programs = programs::guest()?;
-    let known = accel::known(options.accel)?;
+    let known = accel::known(options.accel, &qemu)?;
     if let Some(choice) = &known {
         announce(choice, reporter);
     }
@@ -74,6 +77,12 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
         base: rundir::base(),
         accel: choice.accel,
         accel_reason: choice.reason,
+        qemu,
+        origin: Origin::Boot,
+        start: Start {
+            restored: false,
+            reason: "asked for".into(),
+        },
         vmlinux: kernel.vmlinux,
         kernel: options.kernel,
         kernel_release: kernel.release,
@@ -87,33 +96,41 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
         server_mib: options.server_mib,
         boot_deadline_s: boot_deadline(choice.accel, options.kernel).as_secs(),
         build_s,
-        nodes: nodes(options, &profile),
+        swap_to: options.swap_to.clone(),
+        nodes,
         profile,
     })
 }
 
-fn nodes(options: &UpOptions, profile: &Profile) -> Vec<NodePlan> {
+fn nodes(options: &UpOptions, profile: &Profile) -> Result<Vec<NodePlan>> {
     let memory_mib = u64::from(options.memory_mib);
-    let server_mib = memory_mib + options.server_mib + SERVER_EXTRA_MIB;
     // So that as much is left for programs as on the release kernel.
     let with_checks = |mib: u64| match options.kernel {
         KernelVariant::Release => mib,
         KernelVariant::Debug => mib + mib / CHECKS_PART + CHECKS_MIB,
     };
-    vec![
+    let nodes = profile.nodes(options.servers)?;
+    if options.swap_to == CLIENT || !nodes.iter().any(|(name, _)| *name == options.swap_to) {
+        let servers: Vec<_> = nodes[1..].iter().map(|(name, _)| name.as_str()).collect();
+        return Err(Error::BadOption(format!(
+            "--swap-to {} is no server of this cluster: use {}",
+            options.swap_to,
+            servers.join(" or ")
+        )));
+    }
+    let plan = |(name, address): (String, Address)| {
+        let swaps = name == CLIENT;
         NodePlan {
-            name: "client".into(),
-            address: profile.node.client.address.ip.to_string(),
-            memory_mib: with_checks(memory_mib),
-            swap_disk: true,
-        },
-        NodePlan {
-            name: "server".into(),
-            address: profile.node.server.address.ip.to_string(),
-            memory_mib: with_checks(server_mib),
-            swap_disk: false,
-        },
-    ]
+            address: address.ip.to_string(),
+            memory_mib: with_checks(match swaps {
+                true => memory_mib,
+                false => memory_mib + options.server_mib + SERVER_EXTRA_MIB,
+            }),
+            swap_disk: swaps,
+            name,
+        }
+    };
+    Ok(nodes.into_iter().map(plan).collect())
 }
 
 fn announce(choice: &Choice, reporter: &Reporter) {
@@ -206,7 +223,7 @@ mod tests {
             ..UpOptions::default()
         };
         let profile = Profile::load(&options.profile).expect("shipped");
-        let release = nodes(&options, &profile);
+        let release = nodes(&options, &profile).expect("right");
         assert_eq!(release[0].memory_mib, 512);
         assert!(release[1].memory_mib >= release[0].memory_mib + 256);
 
@@ -214,9 +231,30 @@ mod tests {
             kernel: KernelVariant::Debug,
             ..options
         };
-        for (node, debug) in release.iter().zip(nodes(&options, &profile)) {
+        for (node, debug) in release
+            .iter()
+            .zip(nodes(&options, &profile).expect("right"))
+        {
             // The shadow alone is an eighth.
             assert!(debug.memory_mib * 7 / 8 > node.memory_mib, "{}", node.name);
+        }
+    }
+
+    #[test]
+    fn a_client_swaps_to_a_server_of_its_cluster() {
+        let to = |name: &str| UpOptions {
+            servers: 2,
+            swap_to: name.into(),
+            ..UpOptions::default()
+        };
+        let profile = Profile::load("rxe").expect("shipped");
+        let planned = nodes(&to("server2"), &profile).expect("right");
+        assert_eq!(planned.len(), 3);
+        for name in ["client", "server3"] {
+            let error = nodes(&to(name), &profile).expect_err("wrong").to_string();
+            let expected =
+                format!("--swap-to {name} is no server of this cluster: use server or server2");
+            assert_eq!(error, expected);
         }
     }
 }

@@ -10,6 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
 
+/// The name of the node that swaps.
+pub const CLIENT: &str = "client";
+
+/// The name of the first node that has memory, and what those of the others
+/// begin with.
+pub const SERVER: &str = "server";
+
 /// Where the profiles are.
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../profiles");
 
@@ -55,6 +62,31 @@ pub struct ProfileNode {
     pub address: Address,
 }
 
+impl Profile {
+    /// The nodes of a cluster with that many servers: the client first, and
+    /// further servers at the addresses that follow the first one's.
+    pub fn nodes(&self, servers: u32) -> Result<Vec<(String, Address)>> {
+        let mut nodes = vec![(CLIENT.to_owned(), self.node.client.address)];
+        let first = self.node.server.address;
+        for index in 0..servers {
+            let name = match index {
+                0 => SERVER.to_owned(),
+                _ => format!("{SERVER}{}", index + 1),
+            };
+            let address = first
+                .following(index)
+                .filter(|address| !nodes.iter().any(|(_, taken)| taken.ip == address.ip));
+            let address = address.ok_or_else(|| {
+                Error::BadOption(format!(
+                    "no address after {first} is free for {name}: use fewer --servers, or another network in the profile"
+                ))
+            })?;
+            nodes.push((name, address));
+        }
+        Ok(nodes)
+    }
+}
+
 /// An address and the length of its network's prefix, as in `10.77.0.1/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -63,6 +95,22 @@ pub struct Address {
     pub ip: Ipv4Addr,
     /// The length of the prefix.
     pub prefix: u8,
+}
+
+impl Address {
+    /// The address that many places further in the same network, unless it is
+    /// that of all its hosts.
+    fn following(self, places: u32) -> Option<Address> {
+        let hosts = u32::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+        let bits = self.ip.to_bits();
+        let next = bits.checked_add(places)?;
+        let same = bits & !hosts == next & !hosts;
+        let all = places > 0 && next & hosts == hosts;
+        (same && !all).then_some(Address {
+            ip: Ipv4Addr::from_bits(next),
+            prefix: self.prefix,
+        })
+    }
 }
 
 impl TryFrom<String> for Address {
@@ -144,6 +192,33 @@ mod tests {
         assert_eq!((link.mtu, link.port.get()), (4200, 9400));
         assert_eq!(node.client.address.to_string(), "10.77.0.1/24");
         assert_eq!(node.server.address.ip, Ipv4Addr::new(10, 77, 0, 2));
+    }
+
+    #[test]
+    fn further_servers_follow_the_first() {
+        let profile = Profile::load("rxe").expect("shipped");
+        let nodes = profile.nodes(3).expect("room");
+        let said: Vec<_> = nodes
+            .iter()
+            .map(|(name, at)| format!("{name} {at}"))
+            .collect();
+        let expected = [
+            "client 10.77.0.1/24",
+            "server 10.77.0.2/24",
+            "server2 10.77.0.3/24",
+            "server3 10.77.0.4/24",
+        ];
+        assert_eq!(said, expected);
+        let small = SHIPPED.replace("/24", "/29");
+        let small = parse("x", &small).expect("as good");
+        assert_eq!(small.nodes(5).expect("room").len(), 6);
+        let error = small.nodes(6).expect_err("full").to_string();
+        assert!(
+            error.starts_with("no address after 10.77.0.2/29 is free for server6"),
+            "{error}"
+        );
+        let before = SHIPPED.replace("10.77.0.1/24", "10.77.0.3/24");
+        assert!(parse("x", &before).expect("as good").nodes(2).is_err());
     }
 
     #[test]

@@ -18,19 +18,24 @@ struct Arguments {
 enum Command {
     /// Build the image of images/packages.txt unless it is cached, and print its path.
     Build,
+    /// Print the key under which it is cached.
+    Key,
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Build => match rapidswap_images::ensure(&Reporter::auto()) {
-            Ok(image) => {
-                println!("{}", image.root.display());
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                eprintln!("error: {error}");
-                ExitCode::FAILURE
-            }
-        },
+    let answer = match Arguments::parse().command {
+        Command::Build => rapidswap_images::ensure(&Reporter::auto())
+            .map(|image| image.root.display().to_string()),
+        Command::Key => rapidswap_images::key(),
+    };
+    match answer {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -8,7 +8,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use rapidswap_progress::Reporter;
 use rapidswap_tests::artifacts;
 use rapidswap_tests::interrupt;
@@ -30,8 +30,14 @@ struct Cli {
     #[arg(long)]
     json: bool,
     /// What the guests run on.
-    #[arg(long, value_enum, default_value_t = Accel::Auto)]
-    accel: Accel,
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        env = "RAPIDSWAP_ACCEL",
+        hide_env_values = true
+    )]
+    accel: AccelChoice,
     /// Memory the program touches, in MiB.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(16..=200))]
     mib: u32,
@@ -41,13 +47,6 @@ struct Cli {
     /// Name of the cluster that is brought up for it.
     #[arg(long, default_value = "demo")]
     name: String,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Accel {
-    Auto,
-    Kvm,
-    Tcg,
 }
 
 /// What was seen. The names are those of the JSON object.
@@ -104,11 +103,7 @@ fn show(cli: &Cli) -> Result<Outcome> {
     let reporter = Reporter::auto();
     let options = UpOptions {
         name: cli.name.clone(),
-        accel: match cli.accel {
-            Accel::Auto => AccelChoice::Auto,
-            Accel::Kvm => AccelChoice::Kvm,
-            Accel::Tcg => AccelChoice::Tcg,
-        },
+        accel: cli.accel,
         ..UpOptions::default()
     };
     let cluster = Cluster::up(&options, &reporter)?;

@@ -1,5 +1,6 @@
 //! Tests on two nodes joined by an RDMA link.
 
+mod accelerator;
 mod bad_input;
 mod bad_peers;
 mod commands;
@@ -16,5 +17,7 @@ mod other_programs;
 mod patterns;
 mod pauses;
 mod ram_backend;
+mod saved_states;
+mod servers;
 mod splats;
 mod without_remote;

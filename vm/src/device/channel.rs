@@ -103,6 +103,9 @@ impl Device for AgentPort {
 /// What QEMU calls the link.
 pub const LINK: &str = "link";
 
+/// The first bytes of the nodes' hardware addresses; the last is the station.
+pub const MAC: [u8; 5] = [0x52, 0x54, 0x00, 0x52, 0x53];
+
 /// One end of the link between two nodes: datagrams over unix sockets, which
 /// need no root, no order of start, and drop what nobody receives.
 #[derive(Clone, Debug)]
@@ -124,8 +127,9 @@ impl Device for Link {
         netdev.push(",remote.type=unix,remote.path=");
         netdev.push(escape(self.remote.as_os_str()));
         // Without a boot ROM: the firmware would initialise it.
+        let mac = MAC.map(|byte| format!("{byte:02x}")).join(":");
         let device = format!(
-            "virtio-net-pci,netdev={LINK},mac=52:54:00:52:53:{:02x},host_mtu={},romfile=",
+            "virtio-net-pci,netdev={LINK},mac={mac}:{:02x},host_mtu={},romfile=",
             self.station, self.mtu
         );
         vec!["-netdev".into(), netdev, "-device".into(), device.into()]

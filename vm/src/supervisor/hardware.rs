@@ -4,11 +4,11 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use super::{Plan, relay};
+use super::{Origin, Plan, switch};
 use crate::console;
 use crate::device::{
-    AgentPort, Board, Console, Control, Device, DumpNotes, Entropy, Identity, Link, PanicWatch,
-    Payload, RootDisk, SwapDisk,
+    AgentPort, Board, Console, Control, Device, DumpNotes, Entropy, Identity, Incoming, Link,
+    PanicWatch, Payload, RootDisk, SwapDisk,
 };
 use crate::error::{IoContext, Result};
 use crate::machine::Machine;
@@ -24,7 +24,11 @@ pub(super) struct Descriptors {
 /// The virtual machine of node `index`.
 pub(super) fn machine(plan: &Plan, index: usize, run: &Path, fds: &Descriptors) -> Machine {
     let node = &plan.nodes[index];
-    let peer = &plan.nodes[(index + 1) % plan.nodes.len()];
+    // Two nodes are joined directly.
+    let remote = match plan.nodes.len() {
+        2 => switch::socket(run, &plan.nodes[1 - index].name),
+        _ => switch::ingress(run, &node.name),
+    };
     let mut devices: Vec<Box<dyn Device>> = vec![
         Box::new(Identity {
             node: node.name.clone(),
@@ -51,12 +55,15 @@ pub(super) fn machine(plan: &Plan, index: usize, run: &Path, fds: &Descriptors) 
         devices.push(Box::new(SwapDisk { fd }));
     }
     devices.push(Box::new(Link {
-        local: relay::socket(run, &node.name),
-        remote: relay::socket(run, &peer.name),
-        station: relay::station(index),
+        local: switch::socket(run, &node.name),
+        remote,
+        station: switch::station(index),
         mtu: plan.profile.link.mtu,
     }));
     devices.push(Box::new(Payload { fd: fds.share }));
+    if matches!(plan.origin, Origin::State(_)) {
+        devices.push(Box::new(Incoming));
+    }
     Machine {
         kernel: plan.vmlinux.clone(),
         initrd: run.join("initrd.cpio"),

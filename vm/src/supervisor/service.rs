@@ -59,6 +59,10 @@ fn answer(
     let mut fds = fds.into_iter();
     match request {
         Request::Status => Some(Reply::Status(Box::new(status(shared)))),
+        Request::Names => {
+            let names = shared.guests.iter().map(|guest| guest.name.clone());
+            Some(Reply::Names(names.collect()))
+        }
         Request::Down => {
             let client = OwnedFd::from(stream.try_clone().ok()?);
             let _ = events.send(Event::Down(client.into()));

@@ -8,7 +8,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::{ArgValueCompleter, Shell};
 use rapidswap_vm::{AccelChoice, DEFAULT_NAME, KernelVariant, Percent, Size};
 
-/// Swap to another machine's memory: clusters of two VMs joined by soft-RoCE.
+/// Swap to another machine's memory: clusters of VMs joined by soft-RoCE.
 #[derive(Debug, Parser)]
 #[command(name = "rapidswap", version, max_term_width = 90, after_help = EXIT_CODES)]
 pub struct Args {
@@ -41,7 +41,7 @@ signal if one killed it); else 0 for success and
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Build what is missing, boot both nodes, prove the link, turn remote swap on.
+    /// Build what is missing, boot the nodes, prove the links, turn remote swap on.
     Up(Up),
     /// End the cluster and everything that belongs to it.
     Down,
@@ -53,7 +53,7 @@ pub enum Command {
     },
     /// Run a command in a node, with this one's standard streams.
     Exec {
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
         /// Run it on a terminal.
@@ -68,7 +68,7 @@ pub enum Command {
     },
     /// Open a shell in a node.
     Shell {
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
@@ -96,7 +96,7 @@ pub enum Command {
         /// Go on with what it says from now on, until the cluster ends.
         #[arg(long, short = 'f')]
         follow: bool,
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
@@ -137,7 +137,7 @@ pub enum Command {
 pub enum Fault {
     /// Pull a node's cable out, or plug it in again.
     Link {
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
         /// Which of the two.
@@ -166,25 +166,25 @@ pub enum Fault {
     Clear,
     /// Stop a node's processors.
     Pause {
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
     /// Let a paused node's processors go on.
     Resume {
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
     /// End a node's machine at once, for good.
     Kill {
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
     /// Reset a node's machine, and wait until it is back with its link.
     Reset {
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
@@ -223,9 +223,15 @@ impl From<Fault> for rapidswap_vm::Fault {
 #[derive(Debug, ClapArgs)]
 pub struct Up {
     /// What runs the guests; auto takes KVM if a guest really boots under it.
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        env = "RAPIDSWAP_ACCEL",
+        hide_env_values = true
+    )]
     pub accel: AccelChoice,
-    /// Memory of the client; the server has what it serves on top.
+    /// Memory of the client; a server has what it serves on top.
     #[arg(long, value_name = "SIZE", default_value = "512M")]
     pub memory: Size,
     /// Processors of each node.
@@ -234,9 +240,16 @@ pub struct Up {
     /// Stop after the link proof: no server, no module, no swap.
     #[arg(long)]
     pub no_swap: bool,
-    /// Memory the server offers.
+    /// Memory that each server offers.
     #[arg(long, value_name = "SIZE", default_value = "256M")]
     pub server_mem: Size,
+    /// How many nodes offer memory: server, server2, and so on.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub servers: u32,
+    /// The server whose memory the client swaps to.
+    #[arg(long, value_name = "NODE", default_value = "server")]
+    #[arg(add = ArgValueCompleter::new(complete::nodes))]
+    pub swap_to: String,
     /// Size of the client's swap disk.
     #[arg(long, value_name = "SIZE", default_value = "256M")]
     pub disk: Size,
@@ -246,6 +259,9 @@ pub struct Up {
     /// What joins the nodes: `profiles/NAME.toml`.
     #[arg(long, value_name = "NAME", default_value = "rxe")]
     pub profile: String,
+    /// Boot the nodes: neither restore nor make a saved state.
+    #[arg(long)]
+    pub cold: bool,
 }
 
 /// Processes that a cluster consists of; nothing to be typed.

@@ -168,9 +168,12 @@ impl args::Up {
             cpus: self.cpus,
             swap: !self.no_swap,
             server_mib: self.server_mem.mib(),
+            servers: self.servers,
+            swap_to: self.swap_to,
             disk_mib: self.disk.mib(),
             kernel: self.kernel,
             profile: self.profile,
+            cold: self.cold,
         }
     }
 }
