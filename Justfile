@@ -115,10 +115,10 @@ kernel *ARGS: build
 image: build
     @"{{ release }}/rapidswap-images" build >&2
 
-# The correctness tests on a kernel with DEBUG_VM, PROVE_LOCKING and DEBUG_ATOMIC_SLEEP; hours without KVM
+# The correctness tests on a kernel with KASAN, lockdep, kmemleak and more; hours without KVM
 [no-exit-message]
 test-debug-kernel: (_kernel "--variant" "debug") image
-    @RAPIDSWAP_KERNEL=debug "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --profile debug-kernel --package rapidswap-tests --test cluster
+    @RAPIDSWAP_KERNEL=debug "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --profile debug-kernel --package rapidswap-tests --test cluster --test debug_kernel
 
 # Unit and integration tests only: [NEXTEST ARGUMENTS…]
 [no-exit-message]

@@ -87,10 +87,7 @@ pub fn accel() -> Result<AccelChoice> {
 
 /// A time limit, longer where the kernel checks everything it does.
 pub fn scaled(limit: Duration) -> Result<Duration> {
-    Ok(match kernel_variant()? {
-        KernelVariant::Release => limit,
-        KernelVariant::Debug => limit * 6,
-    })
+    Ok(limit * kernel_variant()?.patience())
 }
 
 /// How a cluster for tests is brought up: swap is each test's own affair.
@@ -130,9 +127,8 @@ pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
 pub fn guarded(cluster: Cluster, test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
     let scene = Scene::of(cluster)?;
     let name = this_test();
-    let limit = scaled(LIMIT)?;
     let mut verdict = match unfit(&scene) {
-        Ok(None) => watch(&scene, &name, limit, test),
+        Ok(None) => watch(&scene, &name, LIMIT, test),
         Ok(Some(seen)) => Verdict::of(&name, seen),
         Err(error) => Verdict::of(&name, Seen::error(error)),
     };

@@ -36,6 +36,17 @@ pub enum KernelVariant {
     Debug,
 }
 
+impl KernelVariant {
+    /// How many times longer than on the release kernel something may take.
+    /// Without KVM the debug kernel takes ten times as long to boot.
+    pub fn patience(self) -> u32 {
+        match self {
+            KernelVariant::Release => 1,
+            KernelVariant::Debug => 12,
+        }
+    }
+}
+
 impl fmt::Display for KernelVariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -148,10 +148,7 @@ fn boot_deadline(accel: Accel, kernel: KernelVariant) -> Duration {
         Accel::Kvm => 60,
         Accel::Tcg => 120,
     };
-    Duration::from_secs(match kernel {
-        KernelVariant::Release => base,
-        KernelVariant::Debug => 4 * base,
-    })
+    Duration::from_secs(base) * kernel.patience()
 }
 
 fn in_tree_modules(kernel: &Kernel) -> Result<Vec<PathBuf>> {

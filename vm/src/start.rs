@@ -70,7 +70,7 @@ fn restore(plan: &Plan, state: &State, reporter: &Reporter) -> Result<Lease> {
         ..plan.clone()
     };
     let (lease, cluster) = nodes(&plan, ("restore", RESTORE), reporter)?;
-    link::check(&ends(&cluster, &plan)?, reporter)?;
+    link::check(&ends(&cluster, &plan)?, plan.kernel, reporter)?;
     Ok(lease)
 }
 
@@ -79,7 +79,12 @@ fn boot(mut plan: Plan, saving: Option<Saving<'_>>, reporter: &Reporter) -> Resu
         plan.origin = Origin::BootToSave;
     }
     let (lease, cluster) = nodes(&plan, ("boot", BOOT), reporter)?;
-    link::prove(&ends(&cluster, &plan)?, &plan.profile, reporter)?;
+    link::prove(
+        &ends(&cluster, &plan)?,
+        &plan.profile,
+        plan.kernel,
+        reporter,
+    )?;
     if let Some(saving) = saving {
         save(&lease, &cluster, saving, reporter)?;
     }
