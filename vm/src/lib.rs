@@ -61,6 +61,7 @@ mod within;
 
 use std::os::fd::BorrowedFd;
 
+pub use accel::{Choice, decide};
 pub use cluster::Cluster;
 pub use collect::{Collected, Missing, collect};
 pub use console::ConsoleScan;
