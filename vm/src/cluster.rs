@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use rapidswap_progress::Reporter;
 
+use crate::clean;
 use crate::error::{Error, IoContext, Result, names};
 use crate::fault::Fault;
 use crate::lease::Lease;
 use crate::link;
 use crate::node::{self, Node, ask};
-use crate::options::{UpOptions, check_name};
+use crate::options::{DEFAULT_NAME, UpOptions, check_name};
 use crate::prepare::prepare;
 use crate::process::reply;
 use crate::profile::CLIENT;
@@ -26,6 +27,9 @@ use crate::swap::{self, SwapOptions};
 
 /// What booting both nodes takes under TCG on two cores.
 const BOOT: Duration = Duration::from_secs(6);
+
+/// Name of the log in the run directory of how it came up.
+pub(crate) const EVENTS: &str = "events.jsonl";
 
 /// A running cluster. Dropping it does nothing to the cluster, which belongs
 /// to its supervisor: end it with [`Cluster::down`].
@@ -45,24 +49,59 @@ impl Cluster {
         if rundir::presence(&base, &options.name)? == Presence::Live {
             return Err(Error::AlreadyUp(options.name.clone()));
         }
+        // Until the cluster runs, and then it says itself what it needs.
+        let _in_use = clean::in_use()?;
         let plan = prepare(options, reporter)?;
-        let (nodes, profile) = (plan.nodes.len(), plan.profile.clone());
+        let nodes = plan.nodes.len();
         let cluster = Cluster::named(&options.name);
 
         let started = Instant::now();
         let step = reporter.step("boot", BOOT);
         let lease = Lease::start(plan)?;
-        lease.ready(&step, nodes)?;
+        // Without a log only a later look at it is lost.
+        let keep_log = || drop(reporter.log_to(&cluster.run_dir.join(EVENTS)));
+        if let Err(error) = lease.ready(&step, nodes) {
+            drop(step);
+            // Without a node that failed there is nothing to look at.
+            if options.keep && matches!(error, Error::Boot { .. }) {
+                keep_log();
+                reporter.note(&cluster.kept());
+            }
+            return Err(error);
+        }
+        keep_log();
         step.done(&format!("{nodes} nodes are up"));
-        let ends = profile.nodes(options.servers)?.into_iter();
-        let ends: Vec<_> = ends
-            .map(|(name, address)| (cluster.known(&name), address))
-            .collect();
-        link::prove(&ends, &profile, reporter)?;
+        let ready = cluster.make_ready(options, reporter);
+        if let Err(error) = ready {
+            if options.keep {
+                lease.commit(started.elapsed().as_secs_f64(), false)?;
+                reporter.note(&cluster.kept());
+            }
+            return Err(error);
+        }
+        let up_s = started.elapsed().as_secs_f64();
+        lease.commit(up_s, options.swap)?;
+        reporter.note(&format!("cluster {} is up in {up_s:.1} s", options.name));
+        Ok(cluster)
+    }
+
+    /// What comes after the boot: links, modules, swap.
+    fn make_ready(&self, options: &UpOptions, reporter: &Reporter) -> Result<()> {
+        let status = self.status()?;
+        if options.link {
+            let ends = status.addresses()?.into_iter();
+            let ends: Vec<_> = ends
+                .map(|(name, address)| (self.known(&name), address))
+                .collect();
+            link::prove(&ends, &status.profile, reporter)?;
+        }
+        for name in self.names()? {
+            self.load_modules(&name, &status)?;
+        }
         if options.swap {
             let step = reporter.step("remote swap", Duration::from_secs(2));
             swap::on(
-                &cluster,
+                self,
                 &SwapOptions {
                     server_mib: options.server_mib,
                     to: options.swap_to.clone(),
@@ -70,10 +109,29 @@ impl Cluster {
             )?;
             step.done("on");
         }
-        let up_s = started.elapsed().as_secs_f64();
-        lease.commit(up_s, options.swap)?;
-        reporter.note(&format!("cluster {} is up in {up_s:.1} s", options.name));
-        Ok(cluster)
+        Ok(())
+    }
+
+    /// Loads what a node is to load of somebody's own.
+    fn load_modules(&self, name: &str, status: &Status) -> Result<()> {
+        let node = self.known(name);
+        for wanted in status.modules.iter().filter(|wanted| wanted.node == name) {
+            let file = format!("{}/{}", swap::MODULES, wanted.module);
+            node.run(&format!("loading {}", wanted.module), ["insmod", &file])?;
+        }
+        Ok(())
+    }
+
+    /// What to tell somebody who wanted it kept in spite of a failure.
+    pub fn kept(&self) -> String {
+        let name = match self.name.as_str() {
+            DEFAULT_NAME => String::new(),
+            name => format!(" --name {name}"),
+        };
+        format!(
+            "cluster {} is kept: look at it with `./just shell client{name}`, end it with `./just down{name}`",
+            self.name
+        )
     }
 
     /// The running cluster of that name.
@@ -158,7 +216,10 @@ impl Cluster {
         let Some((_, address)) = ends.find(|(known, _)| known == name) else {
             return Ok(());
         };
-        link::set_up(&node, &status.profile, address)?;
+        if status.link {
+            link::set_up(&node, &status.profile, address)?;
+        }
+        self.load_modules(name, &status)?;
         if status.swap && name != CLIENT {
             let listen = SocketAddrV4::new(address.ip, status.profile.link.port.get());
             swap::start_server(&node, listen, status.server_mib)?;

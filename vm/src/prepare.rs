@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
-use rapidswap_kernel::{Kernel, Variant};
 use rapidswap_progress::Reporter;
 
 use crate::accel::{self, Choice};
+use crate::clean;
 use crate::device::Accel;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, names};
+use crate::kernels::{self, NodeKernel};
 use crate::options::{KernelVariant, UpOptions};
 use crate::profile::{Address, CLIENT, Profile};
 use crate::qemu::Qemu;
@@ -45,42 +46,41 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
     }
 
     let started = Instant::now();
-    let variant = match options.kernel {
-        KernelVariant::Release => Variant::Release,
-        KernelVariant::Debug => Variant::Debug,
-    };
-    let kernel = rapidswap_kernel::ensure(variant, reporter).map_err(failed)?;
-    let mut modules = in_tree_modules(&kernel)?;
-    modules.push(rapidswap_kernel::module(&kernel, variant, reporter).map_err(failed)?);
+    let kernel = kernels::ensure(options, reporter)?;
     let image = rapidswap_images::ensure(reporter).map_err(failed)?;
     let build_s = started.elapsed().as_secs_f64();
 
     let choice = match known {
         Some(choice) => choice,
         None => {
-            let choice = accel::probed(options.accel, &kernel.vmlinux, &qemu, &cache, reporter)?;
+            let choice = accel::probed(options.accel, &kernel.image, &qemu, &cache, reporter)?;
             announce(&choice, reporter);
             choice
         }
     };
+    let files = kernel.modules.iter().chain([&kernel.image, &image.root]);
+    clean::used(&cache, files.map(PathBuf::as_path));
     Ok(Plan {
         name: options.name.clone(),
         base: rundir::base(),
         accel: choice.accel,
         accel_reason: choice.reason,
         qemu: qemu.program,
-        vmlinux: kernel.vmlinux,
-        kernel: options.kernel,
+        vmlinux: kernel.image,
+        kernel: options.kernel.clone(),
         kernel_release: kernel.release,
         agent,
         image: image.root,
         programs: guest_programs,
-        modules,
+        modules: kernel.modules,
+        loads: kernel.loads,
+        link: options.link,
+        keep: options.keep,
         scratch,
         cpus: options.cpus,
         disk_mib: options.disk_mib,
         server_mib: options.server_mib,
-        boot_deadline_s: boot_deadline(choice.accel, options.kernel).as_secs(),
+        boot_deadline_s: boot_deadline(choice.accel, &options.kernel).as_secs(),
         build_s,
         swap_to: options.swap_to.clone(),
         nodes,
@@ -98,6 +98,14 @@ fn nodes(options: &UpOptions, profile: &Profile) -> Result<Vec<NodePlan>> {
             options.swap_to,
             servers.join(" or ")
         )));
+    }
+    for folder in &options.modules {
+        if !nodes.iter().any(|(name, _)| *name == folder.node) {
+            return Err(Error::UnknownNode {
+                node: folder.node.clone(),
+                known: names(nodes.iter().map(|(name, _)| name.as_str())),
+            });
+        }
     }
     let plan = |(name, address): (String, Address)| {
         let swaps = name == CLIENT;
@@ -124,27 +132,16 @@ fn announce(choice: &Choice, reporter: &Reporter) {
 
 /// A panic or an exit is noticed when it happens; this is for a kernel that
 /// hangs without a word, and for a busy host.
-fn boot_deadline(accel: Accel, kernel: KernelVariant) -> Duration {
+fn boot_deadline(accel: Accel, kernel: &NodeKernel) -> Duration {
     let base = match accel {
         Accel::Kvm => 60,
         Accel::Tcg => 120,
     };
     Duration::from_secs(match kernel {
-        KernelVariant::Release => base,
-        KernelVariant::Debug => 4 * base,
+        NodeKernel::Variant(KernelVariant::Release) | NodeKernel::Tree { .. } => base,
+        // Nobody knows what an image does before it is up.
+        NodeKernel::Variant(_) | NodeKernel::Image { .. } => 4 * base,
     })
-}
-
-fn in_tree_modules(kernel: &Kernel) -> Result<Vec<PathBuf>> {
-    let problem = || format!("cannot read {}", kernel.modules.display());
-    let mut modules = Vec::new();
-    for entry in fs::read_dir(&kernel.modules).what(problem)? {
-        let path = entry.what(problem)?.path();
-        if path.extension().is_some_and(|extension| extension == "ko") {
-            modules.push(path);
-        }
-    }
-    Ok(modules)
 }
 
 /// `$XDG_CACHE_HOME/rapidswap`.
@@ -176,7 +173,7 @@ fn require_space(dir: &Path, need: Size) -> Result<()> {
     Ok(())
 }
 
-fn failed(error: impl std::error::Error) -> Error {
+pub(crate) fn failed(error: impl std::error::Error) -> Error {
     // The whole chain on one line: the cause is often the only useful part.
     let mut text = error.to_string();
     let mut source = error.source();

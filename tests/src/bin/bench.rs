@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use rapidswap_progress::Reporter;
+use rapidswap_progress::{Events, Reporter};
 use rapidswap_tests::artifacts;
 use rapidswap_tests::guest::Guest;
 use rapidswap_tests::interrupt;
@@ -16,9 +16,9 @@ use rapidswap_tests::memory_server::ADDRESS;
 use rapidswap_tests::perftest::{average_mib_per_second, typical_latency_us};
 use rapidswap_tests::remote_module::selftest;
 use rapidswap_tests::reports::{Faults, PAGE_PATTERN, PageOuts, parse};
-use rapidswap_tests::scene::Scene;
+use rapidswap_tests::scene::{Scene, end};
 use rapidswap_tests::table::Table;
-use rapidswap_tests::verdict::{Splatted, exit_code};
+use rapidswap_tests::verdict::{Splatted, failed};
 use rapidswap_vm::{Cluster, UpOptions};
 use serde::Serialize;
 
@@ -52,6 +52,18 @@ struct Cli {
     /// Rounds of each measurement; medians are taken over these.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// How steps report themselves on stderr: text, or json, a line for each event.
+    #[arg(
+        long,
+        value_name = "FORM",
+        default_value = "text",
+        env = "RAPIDSWAP_EVENTS"
+    )]
+    #[arg(hide_env_values = true)]
+    events: Events,
+    /// If it fails, leave the cluster for you to look at.
+    #[arg(long)]
+    keep: bool,
     /// Name of the cluster that is brought up for it.
     #[arg(long, default_value = "bench")]
     name: String,
@@ -87,45 +99,45 @@ struct Outcome {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match bench(&cli) {
+    let reporter = Reporter::new(cli.events);
+    match bench(&cli, &reporter) {
         Ok(outcome) => {
             if cli.json {
                 println!("{}", serde_json::json!(outcome));
             } else {
                 print!("{}", outcome.table());
             }
+            reporter.ended(0, None);
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            eprintln!("bench: {error:#}");
-            ExitCode::from(exit_code(&error))
-        }
+        Err(error) => ExitCode::from(failed("bench", &error, &reporter)),
     }
 }
 
-fn bench(cli: &Cli) -> Result<Outcome> {
+fn bench(cli: &Cli, reporter: &Reporter) -> Result<Outcome> {
     interrupt::take_down(&cli.name)?;
-    let reporter = Reporter::auto();
     let options = UpOptions {
         name: cli.name.clone(),
+        keep: cli.keep,
         ..UpOptions::default()
     };
     let mut rounds = Rounds::default();
     // What has to be built is built by the first `up`, which is not measured.
-    let mut cluster = Cluster::up(&options, &reporter)?;
+    let mut cluster = Cluster::up(&options, reporter)?;
     for _ in 0..cli.rounds {
         cluster.down()?;
         let start = Instant::now();
-        cluster = Cluster::up(&options, &reporter)?;
+        cluster = Cluster::up(&options, reporter)?;
         rounds.up_s.push(start.elapsed().as_secs_f64());
     }
     let scene = Scene::of(cluster)?;
-    let measured = measure(cli, &scene, &reporter, rounds);
+    let measured = measure(cli, &scene, reporter, rounds);
     let splats = scene.splats();
-    if measured.is_err() || !splats.as_ref().is_ok_and(Vec::is_empty) {
+    let good = measured.is_ok() && splats.as_ref().is_ok_and(Vec::is_empty);
+    if !good {
         artifacts::keep(&scene, &cli.name);
     }
-    let down = scene.cluster.down().context("take the cluster down");
+    let down = end(scene.cluster, cli.keep && !good, reporter);
     let outcome = measured?;
     let splats = splats?;
     if !splats.is_empty() {
