@@ -111,7 +111,7 @@ man *ARGS: _cli
 collect *ARGS: _cli
     @exec "{{ cli }}" collect "$@"
 
-# Measure faults and page-outs against the link: [--json]
+# Measure faults and page-outs against the link, or with env the environment against other tools: [env] [--json]
 [no-exit-message]
 bench *ARGS: build
     @exec "{{ release }}/bench" "$@"

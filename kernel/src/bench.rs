@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::builder::Builder;
 use crate::cache::Cache;
+use crate::compilers::Compilers;
 use crate::definition::{Definition, Origin};
 use crate::error::Error;
 use crate::toolchain::Toolchain;
@@ -149,6 +150,7 @@ impl Bench {
             rustc: "rustc".into(),
             bindgen: "bindgen".into(),
             libclang: "/usr/lib".into(),
+            compilers: Compilers::Gnu,
             identity: vec![("gcc".to_owned(), "12".to_owned())],
         };
         let builder = Builder {

@@ -13,6 +13,7 @@ mod builder;
 mod cache;
 mod checkpatch;
 mod compile;
+mod compilers;
 mod config;
 mod configure;
 mod definition;
@@ -52,7 +53,7 @@ use rapidswap_progress::Reporter;
 pub enum Variant {
     /// The one that clusters run by default.
     Release,
-    /// The same with lock, sleep and memory-management checks.
+    /// The same with checks of locks, memory and more, built with clang.
     Debug,
 }
 
@@ -96,7 +97,7 @@ const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../module");
 /// The kernel of this checkout, built now if the cache does not have it.
 pub fn ensure(variant: Variant, reporter: &Reporter) -> Result<Kernel> {
     let started = Instant::now();
-    Builder::open_default()?.ensure(variant, started, reporter)
+    Builder::open_default(variant)?.ensure(variant, started, reporter)
 }
 
 /// The module `remoteswap.ko` of this checkout for `kernel`, as by [`modules`].
@@ -115,7 +116,7 @@ pub fn modules(
     folder: &Path,
     reporter: &Reporter,
 ) -> Result<Vec<PathBuf>> {
-    Builder::open_default()?.modules(kernel, variant, folder, reporter)
+    Builder::open_default(variant)?.modules(kernel, variant, folder, reporter)
 }
 
 /// The kernel of any source tree, with the configuration of this checkout,
@@ -131,13 +132,13 @@ pub fn modules(
 /// have been built in place.
 pub fn build_tree(dir: &Path, variant: Variant, reporter: &Reporter) -> Result<Kernel> {
     let started = Instant::now();
-    Builder::open_default()?.build_tree(dir, variant, started, reporter)
+    Builder::open_default(variant)?.build_tree(dir, variant, started, reporter)
 }
 
 /// Makes the configuration without building or changing what was built, and
 /// checks that every requested symbol survived; returns where it is.
 pub fn configure(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
-    Builder::open_default()?.configuration(variant, reporter)
+    Builder::open_default(variant)?.configuration(variant, reporter)
 }
 
 /// Lets the user change a variant's configuration by one of Kconfig's own
@@ -153,7 +154,7 @@ pub fn config(
     interface: Interface,
     reporter: &Reporter,
 ) -> Result<Option<ConfigChange>> {
-    Builder::open_default()?.edit_config(variant, fragment, interface, reporter)
+    Builder::open_default(variant)?.edit_config(variant, fragment, interface, reporter)
 }
 
 /// Makes a git tree with the series as commits on the tag `base`, or brings
@@ -182,12 +183,12 @@ pub fn refresh(dir: Option<&Path>, reporter: &Reporter) -> Result<Vec<Change>> {
 /// Runs `checkpatch.pl --strict` over the series, with its remarks to
 /// `reporter`; returns how many patches are clean.
 pub fn checkpatch(reporter: &Reporter) -> Result<usize> {
-    Builder::open_default()?.checkpatch(reporter)
+    Builder::open_default(Variant::Release)?.checkpatch(reporter)
 }
 
 /// Hash under which the kernel of this checkout is cached.
 pub fn hash(variant: Variant) -> Result<String> {
-    Builder::open_default()?.hash(variant)
+    Builder::open_default(variant)?.hash(variant)
 }
 
 /// Hash under which the module `remoteswap.ko` of this checkout is cached for

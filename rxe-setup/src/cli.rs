@@ -27,6 +27,8 @@ pub enum Command {
     Link(Link),
     /// READ and WRITE random data both ways and compare every byte.
     Prove(Prove),
+    /// READ and WRITE a page each way: is a link that was proved still there?
+    Ping(Sides),
     /// Compare the device's limits with those of the adapters it stands in for.
     Parity {
         /// Device; all there are unless given.
@@ -69,19 +71,26 @@ pub struct Link {
 }
 
 #[derive(Args, Debug)]
+pub struct Prove {
+    #[command(flatten)]
+    pub sides: Sides,
+    /// READs, and WRITEs, of each side. Both sides need the same.
+    #[arg(long, default_value_t = 128,
+          value_parser = clap::value_parser!(u32).range(i64::from(MIN_COUNT)..=i64::from(MAX_COUNT)))]
+    pub count: u32,
+}
+
+/// Which of the two sides this is.
+#[derive(Args, Debug)]
 #[group(skip)]
 #[command(group = ArgGroup::new("side").required(true))]
-pub struct Prove {
+pub struct Sides {
     /// Wait on this address for the other side.
     #[arg(long, group = "side", value_name = "ADDR[:PORT]", value_parser = address)]
     pub listen: Option<SocketAddr>,
     /// Connect to the side that waits on this address.
     #[arg(long, group = "side", value_name = "ADDR[:PORT]", value_parser = address)]
     pub connect: Option<SocketAddr>,
-    /// READs, and WRITEs, of each side. Both sides need the same.
-    #[arg(long, default_value_t = 128,
-          value_parser = clap::value_parser!(u32).range(i64::from(MIN_COUNT)..=i64::from(MAX_COUNT)))]
-    pub count: u32,
     /// How long to keep trying.
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     pub deadline: u64,
@@ -165,7 +174,12 @@ mod tests {
         let Command::Prove(prove) = parse("x prove --connect 10.77.0.2 --deadline 5") else {
             panic!("not a proof");
         };
-        assert_eq!(prove.connect, Some("10.77.0.2:9399".parse().unwrap()));
+        let peer = Some("10.77.0.2:9399".parse().unwrap());
+        assert_eq!((prove.sides.connect, prove.sides.deadline), (peer, 5));
+        let Command::Ping(ping) = parse("x ping --listen 10.77.0.2") else {
+            panic!("not a ping");
+        };
+        assert_eq!((ping.listen, ping.connect), (peer, None));
         assert!(matches!(
             parse("x parity --json"),
             Command::Parity { json: true, .. }
@@ -179,6 +193,8 @@ mod tests {
             "x prove --listen 10.0.0.1 --connect 10.0.0.1",
             "x prove --listen somewhere",
             "x prove --listen 10.0.0.1 --count 99",
+            "x ping",
+            "x ping --listen 10.0.0.1 --count 100",
             "x link --addr 10.0.0.1/24",
             "x link --dev eth0 --addr 10.0.0.1",
             "x link --dev eth0 --addr 10.0.0.1/33",

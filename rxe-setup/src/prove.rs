@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use rapidswap_verbs::{Event, EventChannel, EventKind, Id, dial};
 use serde::Serialize;
 
-use crate::cli::Prove;
+use crate::cli::Sides;
 use crate::exchange::{Note, PAGE};
 use crate::peer::Peer;
 use crate::sysfs::{ROOT, ports};
@@ -49,15 +49,14 @@ struct Findings {
 }
 
 /// Proves the link and says how it went.
-pub fn run(options: &Prove) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(options.deadline);
+pub fn run(sides: &Sides, count: u32) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(sides.deadline);
     watch(deadline + SLACK);
-    let (role, (findings, attempts)) = match (options.listen, options.connect) {
-        (Some(address), _) => ("listen", listen(address, options.count, deadline)?),
-        (_, Some(address)) => ("connect", connect(address, options.count, deadline)?),
+    let (role, (findings, attempts)) = match (sides.listen, sides.connect) {
+        (Some(address), _) => ("listen", listen(address, count, deadline)?),
+        (_, Some(address)) => ("connect", connect(address, count, deadline)?),
         (None, None) => bail!("neither --listen nor --connect was given"),
     };
-    let count = options.count;
     let report = Report {
         ok: findings.bad_bytes == 0,
         role,

@@ -130,6 +130,27 @@ fn offline_what_is_missing_is_one_line_and_nothing_is_installed() -> Result<()> 
 }
 
 #[test]
+fn what_one_recipe_needs_no_other_asks_for() -> Result<()> {
+    let checkout = tempfile::tempdir()?;
+    for file in ["just", "host-tools.txt"] {
+        fs::copy(root().join(file), checkout.path().join(file))?;
+    }
+    let list = "clang-0 /nowhere/clang for=test-debug-kernel\n";
+    fs::write(checkout.path().join("host-packages.txt"), list)?;
+    let install = |recipe: &str| -> Result<bool> {
+        let output = Command::new(checkout.path().join("just"))
+            .arg(recipe)
+            .env("JUST_SETUP", "print")
+            .output()?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(stdout(&output).contains(" clang-0"))
+    };
+    ensure!(install("test-debug-kernel")?);
+    ensure!(!install("test")?);
+    Ok(())
+}
+
+#[test]
 fn the_version_of_bindgen_is_the_kernels() -> Result<()> {
     let cache = tempfile::tempdir()?;
     let output = just(&[])

@@ -189,7 +189,7 @@ fn key(kernel: &Path, qemu: &Qemu) -> Result<String> {
 }
 
 /// Which boot of the host this is.
-fn host_boot() -> String {
+pub(crate) fn host_boot() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     boot.trim().to_owned()
 }

@@ -18,11 +18,12 @@ use crate::size::Size;
 
 /// What is in the cache by content, and can be made again: what it is called,
 /// where it is, and how names begin of what is not finished there.
-const KINDS: [(&str, &str, &str); 4] = [
+const KINDS: [(&str, &str, &str); 5] = [
     ("kernel", "kernel/out", ".unfinished-"),
     ("module", "module", ".unfinished-"),
     ("image", "images", ".build-"),
     ("tree", "kernel/tree", ".unfinished-"),
+    ("state", "states", "half-"),
 ];
 
 /// Not by content: the modules' work.

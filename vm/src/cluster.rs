@@ -12,7 +12,6 @@ use rapidswap_progress::Reporter;
 use crate::clean;
 use crate::error::{Error, IoContext, Result, names};
 use crate::fault::Fault;
-use crate::lease::Lease;
 use crate::link;
 use crate::node::{self, Node, ask};
 use crate::options::{DEFAULT_NAME, UpOptions, check_name};
@@ -22,11 +21,10 @@ use crate::profile::CLIENT;
 use crate::request::{self, Reply, Request};
 use crate::rundir::{self, Presence};
 use crate::splat::Splat;
+use crate::start::start;
 use crate::status::Status;
+use crate::supervisor::Plan;
 use crate::swap::{self, SwapOptions};
-
-/// What booting both nodes takes under TCG on two cores.
-const BOOT: Duration = Duration::from_secs(6);
 
 /// Name of the log in the run directory of how it came up.
 pub(crate) const EVENTS: &str = "events.jsonl";
@@ -40,8 +38,9 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes what is missing, boots the nodes, proves the link and, unless
-    /// told otherwise, turns remote swap on. If it fails nothing is left.
+    /// Makes what is missing, boots the nodes and proves the link, or restores
+    /// both, and, unless told otherwise, turns remote swap on. If it fails
+    /// nothing is left.
     pub fn up(options: &UpOptions, reporter: &Reporter) -> Result<Cluster> {
         options.validate()?;
         let base = rundir::base();
@@ -52,51 +51,38 @@ impl Cluster {
         // Until the cluster runs, and then it says itself what it needs.
         let _in_use = clean::in_use()?;
         let plan = prepare(options, reporter)?;
-        let nodes = plan.nodes.len();
         let cluster = Cluster::named(&options.name);
-
-        let started = Instant::now();
-        let step = reporter.step("boot", BOOT);
-        let lease = Lease::start(plan)?;
-        // Without a log only a later look at it is lost.
-        let keep_log = || drop(reporter.log_to(&cluster.run_dir.join(EVENTS)));
-        if let Err(error) = lease.ready(&step, nodes) {
-            drop(step);
-            // Without a node that failed there is nothing to look at.
-            if options.keep && matches!(error, Error::Boot { .. }) {
-                keep_log();
-                reporter.note(&cluster.kept());
-            }
-            return Err(error);
+        let outcome = cluster.come_up(plan, options, reporter);
+        if outcome.is_err()
+            && options.keep
+            && rundir::presence(&base, &options.name)? == Presence::Live
+        {
+            reporter.note(&cluster.kept());
         }
-        keep_log();
-        step.done(&format!("{nodes} nodes are up"));
-        let ready = cluster.make_ready(options, reporter);
-        if let Err(error) = ready {
-            if options.keep {
-                lease.commit(started.elapsed().as_secs_f64(), false)?;
-                reporter.note(&cluster.kept());
-            }
-            return Err(error);
-        }
-        let up_s = started.elapsed().as_secs_f64();
-        lease.commit(up_s, options.swap)?;
-        reporter.note(&format!("cluster {} is up in {up_s:.1} s", options.name));
+        outcome?;
         Ok(cluster)
     }
 
-    /// What comes after the boot: links, modules, swap.
+    fn come_up(&self, plan: Plan, options: &UpOptions, reporter: &Reporter) -> Result<()> {
+        let started = Instant::now();
+        let lease = start(plan, options.cold, reporter)?;
+        let link_s = started.elapsed().as_secs_f64();
+        // Without a log only a later look at it is lost.
+        let _ = reporter.log_to(&self.run_dir.join(EVENTS));
+        let lease = lease.or_keep(self.make_ready(options, reporter), options.keep)?;
+        let up_s = started.elapsed().as_secs_f64();
+        lease.commit(up_s, link_s, options.swap)?;
+        reporter.note(&format!("cluster {} is up in {up_s:.1} s", options.name));
+        Ok(())
+    }
+
+    /// What comes after the links: modules and swap.
     fn make_ready(&self, options: &UpOptions, reporter: &Reporter) -> Result<()> {
-        let status = self.status()?;
-        if options.link {
-            let ends = status.addresses()?.into_iter();
-            let ends: Vec<_> = ends
-                .map(|(name, address)| (self.known(&name), address))
-                .collect();
-            link::prove(&ends, &status.profile, reporter)?;
-        }
-        for name in self.names()? {
-            self.load_modules(&name, &status)?;
+        if !options.modules.is_empty() {
+            let status = self.status()?;
+            for name in self.names()? {
+                self.load_modules(&name, &status)?;
+            }
         }
         if options.swap {
             let step = reporter.step("remote swap", Duration::from_secs(2));
@@ -160,7 +146,7 @@ impl Cluster {
         Ok(clusters)
     }
 
-    fn named(name: &str) -> Cluster {
+    pub(crate) fn named(name: &str) -> Cluster {
         Cluster {
             name: name.to_owned(),
             run_dir: rundir::base().join(name),

@@ -127,6 +127,16 @@ impl Device for Entropy {
     }
 }
 
+/// The machine waits to be told where its saved state is.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming;
+
+impl Device for Incoming {
+    fn qemu_args(&self) -> Vec<OsString> {
+        words("-incoming defer")
+    }
+}
+
 /// Tells the guest which node it is.
 #[derive(Clone, Debug)]
 pub struct Identity {

@@ -52,6 +52,8 @@ mod request;
 mod rundir;
 mod size;
 mod splat;
+mod start;
+mod states;
 mod status;
 pub mod supervisor;
 pub mod swap;
@@ -82,7 +84,7 @@ pub use rapidswap_protocol::{Exec, ExitStatus, Output, WindowSize};
 pub use report::Report;
 pub use size::Size;
 pub use splat::{Splat, SplatKind, classify};
-pub use status::{Gone, NodeState, NodeStatus, Status};
+pub use status::{Gone, NodeState, NodeStatus, Start, Status};
 
 /// The size of the terminal behind a descriptor, if it is one.
 pub fn window_size(fd: BorrowedFd<'_>) -> Option<WindowSize> {

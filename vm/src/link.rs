@@ -17,15 +17,16 @@ const RXE_SETUP: &str = "/rapidswap/bin/rxe-setup";
 /// Longest time one half of the proof may take, connecting included.
 const DEADLINE: &str = "60";
 
+/// The same for one half of the check.
+const CHECK_DEADLINE: &str = "20";
+
 /// A node and its address on the link.
 pub(crate) type End = (Node, Address);
 
 /// Brings the link up on all nodes and has each two of them move random bytes
 /// through the other's memory.
 pub(crate) fn prove(ends: &[End], profile: &Profile, reporter: &Reporter) -> Result<()> {
-    let pairs: Vec<(&End, &End)> = (0..ends.len())
-        .flat_map(|near| (near + 1..ends.len()).map(move |far| (&ends[near], &ends[far])))
-        .collect();
+    let pairs = pairs(ends);
     let step = reporter.step(
         "link proof",
         Duration::from_secs(1) + Duration::from_secs(1) * pairs.len() as u32,
@@ -37,7 +38,9 @@ pub(crate) fn prove(ends: &[End], profile: &Profile, reporter: &Reporter) -> Res
     for (done, (near, far)) in pairs.iter().enumerate() {
         step.fraction(done as f64 / pairs.len() as f64);
         let sides = [(near, "--connect"), (far, "--listen")];
-        let proofs = together(&sides, |(end, role)| half(&end.0, role, far.1))?;
+        let proofs = together(&sides, |(end, role)| {
+            half(&end.0, &["prove", role], far.1, DEADLINE)
+        })?;
         for ((end, _), proof) in sides.iter().zip(&proofs) {
             total.add(proof);
             let device = proof["device"].as_str().unwrap_or("no device");
@@ -56,6 +59,27 @@ pub(crate) fn prove(ends: &[End], profile: &Profile, reporter: &Reporter) -> Res
         }
     }
     Ok(())
+}
+
+/// Has each two nodes move a page through the other's memory, over links that
+/// were proved before.
+pub(crate) fn check(ends: &[End], reporter: &Reporter) -> Result<()> {
+    let step = reporter.step("link check", Duration::from_secs(1));
+    for (near, far) in pairs(ends) {
+        let sides = [(near, "--connect"), (far, "--listen")];
+        together(&sides, |(end, role)| {
+            half(&end.0, &["ping", role], far.1, CHECK_DEADLINE)
+        })?;
+    }
+    step.done("a READ and a WRITE each way");
+    Ok(())
+}
+
+/// Each two of them.
+fn pairs(ends: &[End]) -> Vec<(&End, &End)> {
+    (0..ends.len())
+        .flat_map(|near| (near + 1..ends.len()).map(move |far| (&ends[near], &ends[far])))
+        .collect()
 }
 
 /// Does something with all of them at once; the first that failed says why,
@@ -108,11 +132,12 @@ pub(crate) fn set_up(node: &Node, profile: &Profile, address: Address) -> Result
         .map(drop)
 }
 
-/// One side of a proof with the node that listens at `listener`.
-fn half(node: &Node, role: &str, listener: Address) -> Result<Value> {
+/// One side of what `rxe-setup` does with the node that listens at `listener`.
+fn half(node: &Node, what: &[&str], listener: Address, deadline: &str) -> Result<Value> {
     let listener = listener.ip.to_string();
-    let prove = ["prove", role, &listener, "--deadline", DEADLINE];
-    let said = node.run("proving the link", [RXE_SETUP].iter().chain(&prove))?;
+    let rest = [&listener, "--deadline", deadline];
+    let argv = [RXE_SETUP].iter().chain(what).chain(&rest);
+    let said = node.run("proving the link", argv)?;
     let last = said.lines().last().unwrap_or("");
     serde_json::from_str(last).map_err(|_| Error::Step {
         what: "proving the link".into(),

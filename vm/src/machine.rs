@@ -123,6 +123,15 @@ mod tests {
     }
 
     #[test]
+    fn a_restored_machine_is_the_same_and_waits_for_its_state() {
+        let mut restored = client(Accel::Tcg);
+        restored.devices.push(Box::new(Incoming));
+        let line = printable(QEMU, &restored.args());
+        assert_eq!(line, include_str!("../tests/golden/qemu-restored.txt"));
+        assert_eq!(restored.kernel_line(), client(Accel::Tcg).kernel_line());
+    }
+
+    #[test]
     fn quoting_survives_a_shell() {
         let odd = ["a b", "it's", "", "$HOME", "plain"];
         for text in odd {

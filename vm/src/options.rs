@@ -34,7 +34,7 @@ pub enum KernelVariant {
     /// The one that tests and benchmarks use.
     #[default]
     Release,
-    /// With `DEBUG_VM`, `PROVE_LOCKING` and `DEBUG_ATOMIC_SLEEP`; slow.
+    /// With KASAN, lockdep, kmemleak and other checks; slow.
     Debug,
 }
 
@@ -65,7 +65,8 @@ pub struct UpOptions {
     /// The accelerator asked for.
     pub accel: AccelChoice,
     /// Memory of the client node in MiB; the server node has as much and
-    /// what it serves on top.
+    /// what it serves on top. With the debug kernel both have what that needs
+    /// for its checks as well.
     pub memory_mib: u32,
     /// CPUs of each node.
     pub cpus: u32,
@@ -89,6 +90,8 @@ pub struct UpOptions {
     pub keep: bool,
     /// Which profile joins the nodes, by its name in `profiles/`.
     pub profile: String,
+    /// Whether to boot the nodes, with no saved state restored or made.
+    pub cold: bool,
 }
 
 impl Default for UpOptions {
@@ -108,6 +111,7 @@ impl Default for UpOptions {
             link: true,
             keep: false,
             profile: "rxe".to_owned(),
+            cold: false,
         }
     }
 }

@@ -18,7 +18,8 @@ use crate::options::{KernelVariant, UpOptions};
 use crate::profile::{Address, CLIENT, Profile};
 use crate::qemu::Qemu;
 use crate::size::Size;
-use crate::supervisor::{NodePlan, Plan};
+use crate::status::Start;
+use crate::supervisor::{NodePlan, Origin, Plan};
 use crate::{programs, rundir};
 
 /// Room for what guests write to their root disks.
@@ -27,6 +28,14 @@ const ROOT_WRITES_MIB: u64 = 128;
 /// Memory of the server node beyond what it serves and what any node has:
 /// page tables and the adapter's structures.
 const SERVER_EXTRA_MIB: u64 = 64;
+
+/// Memory that the debug kernel keeps for its checks, whatever it has: of each
+/// object where it came from, of each lock its history.
+const CHECKS_MIB: u64 = 128;
+
+/// And how much of what it has: KASAN's shadow is an eighth of it, memory that
+/// was freed and is watched a thirty-second.
+const CHECKS_PART: u64 = 5;
 
 /// Makes everything that `options` need and says how to start it.
 pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> {
@@ -65,7 +74,12 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
         base: rundir::base(),
         accel: choice.accel,
         accel_reason: choice.reason,
-        qemu: qemu.program,
+        qemu,
+        origin: Origin::Boot,
+        start: Start {
+            restored: false,
+            reason: "asked for".into(),
+        },
         vmlinux: kernel.image,
         kernel: options.kernel.clone(),
         kernel_release: kernel.release,
@@ -90,6 +104,11 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
 
 fn nodes(options: &UpOptions, profile: &Profile) -> Result<Vec<NodePlan>> {
     let memory_mib = u64::from(options.memory_mib);
+    // So that as much is left for programs as on the release kernel.
+    let with_checks = |mib: u64| match options.kernel {
+        NodeKernel::Variant(KernelVariant::Debug) => mib + mib / CHECKS_PART + CHECKS_MIB,
+        _ => mib,
+    };
     let nodes = profile.nodes(options.servers)?;
     if options.swap_to == CLIENT || !nodes.iter().any(|(name, _)| *name == options.swap_to) {
         let servers: Vec<_> = nodes[1..].iter().map(|(name, _)| name.as_str()).collect();
@@ -111,10 +130,10 @@ fn nodes(options: &UpOptions, profile: &Profile) -> Result<Vec<NodePlan>> {
         let swaps = name == CLIENT;
         NodePlan {
             address: address.ip.to_string(),
-            memory_mib: match swaps {
+            memory_mib: with_checks(match swaps {
                 true => memory_mib,
                 false => memory_mib + options.server_mib + SERVER_EXTRA_MIB,
-            },
+            }),
             swap_disk: swaps,
             name,
         }
@@ -204,8 +223,21 @@ mod tests {
             ..UpOptions::default()
         };
         let profile = Profile::load(&options.profile).expect("shipped");
-        let nodes = nodes(&options, &profile).expect("right");
-        assert!(nodes[1].memory_mib >= nodes[0].memory_mib + 256);
+        let release = nodes(&options, &profile).expect("right");
+        assert_eq!(release[0].memory_mib, 512);
+        assert!(release[1].memory_mib >= release[0].memory_mib + 256);
+
+        let options = UpOptions {
+            kernel: KernelVariant::Debug.into(),
+            ..options
+        };
+        for (node, debug) in release
+            .iter()
+            .zip(nodes(&options, &profile).expect("right"))
+        {
+            // The shadow alone is an eighth.
+            assert!(debug.memory_mib * 7 / 8 > node.memory_mib, "{}", node.name);
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, IoContext, Result};
 
 /// The QEMU program, unless the user names another.
@@ -21,7 +23,7 @@ const VARIABLE: &str = "RAPIDSWAP_QEMU";
 const OLDEST: (u32, u32) = (7, 2);
 
 /// A QEMU that is there and new enough.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Qemu {
     /// The program.
     pub(crate) program: PathBuf,
@@ -83,7 +85,8 @@ fn version(program: &Path) -> Result<String> {
     }
 }
 
-fn number(version: &str) -> Option<(u32, u32)> {
+/// Major and minor number of a version.
+pub(crate) fn number(version: &str) -> Option<(u32, u32)> {
     let mut parts = version.split('.');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }

@@ -21,10 +21,14 @@ pub struct Status {
     pub accel: Accel,
     /// Why that one.
     pub accel_reason: String,
+    /// Whether its nodes booted.
+    pub start: Start,
     /// Seconds spent on kernel, module and image; near 0 when all was cached.
     pub build_s: f64,
     /// Seconds from the start of the first QEMU until all was ready.
     pub up_s: f64,
+    /// Seconds of these until the link was proved.
+    pub link_s: f64,
     /// Whether swap was asked for at `up`.
     pub swap: bool,
     /// Which kernel the nodes run.
@@ -55,6 +59,22 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
     /// Lines on any console that report a kernel fault.
     pub splats: usize,
+}
+
+/// How the nodes of a cluster came to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Whether they were restored from a saved state; they booted if not.
+    pub restored: bool,
+    /// Why, for people.
+    pub reason: String,
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.restored { "restored" } else { "cold" };
+        write!(f, "{how} ({})", self.reason)
+    }
 }
 
 /// One node of a [`Status`].
@@ -135,6 +155,7 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "cluster  {} (supervisor {})", self.name, self.supervisor)?;
         writeln!(f, "accel    {} ({})", self.accel.name(), self.accel_reason)?;
+        writeln!(f, "start    {}", self.start)?;
         writeln!(f, "kernel   {} ({})", self.kernel_release, self.kernel)?;
         match self.swap {
             true => writeln!(f, "swap     to {}", self.swap_to)?,
@@ -142,8 +163,8 @@ impl fmt::Display for Status {
         }
         writeln!(
             f,
-            "up in    {:.1} s (prepared in {:.1} s)",
-            self.up_s, self.build_s
+            "up in    {:.1} s (link {:.1} s; prepared in {:.1} s)",
+            self.up_s, self.link_s, self.build_s
         )?;
         writeln!(f, "links    {}", self.link_faults)?;
         writeln!(f, "splats   {}", self.splats)?;

@@ -15,7 +15,9 @@ mod hardware;
 mod plan;
 mod port;
 mod relay;
+mod saving;
 mod service;
+mod settle;
 mod switch;
 
 use std::fs::File;
@@ -42,7 +44,7 @@ use nix::unistd::dup2;
 use children::Children;
 use faults::Links;
 use guest::Guest;
-pub(crate) use plan::{LeaseOrder, LeaseReport, NodePlan, Plan};
+pub(crate) use plan::{LeaseOrder, LeaseReport, NodePlan, Origin, Plan};
 
 /// Name of the socket in the run directory.
 pub(crate) const SOCKET: &str = "socket";
@@ -55,6 +57,8 @@ enum Event {
     Ended(usize),
     /// A node's QEMU said something.
     Qmp(usize, qmp::Event),
+    /// All nodes were saved, or not, and then went on, or did not.
+    Saved(Result<Result<(), String>>),
     /// The holder of the lease said something.
     Lease(LeaseOrder),
     /// The holder of the lease is gone.
@@ -72,6 +76,7 @@ pub(crate) struct Shared {
     guests: Vec<Arc<Guest>>,
     links: Links,
     boot_deadline: Duration,
+    events: Sender<Event>,
     status: Mutex<Status>,
 }
 
@@ -157,8 +162,10 @@ fn start(
         name: plan.name.clone(),
         accel: plan.accel,
         accel_reason: plan.accel_reason.clone(),
+        start: plan.start.clone(),
         build_s: plan.build_s,
         up_s: 0.0,
+        link_s: 0.0,
         swap: false,
         kernel: plan.kernel.clone(),
         modules: plan.loads.clone(),
@@ -179,13 +186,15 @@ fn start(
         guests,
         links,
         boot_deadline: Duration::from_secs(plan.boot_deadline_s),
+        events: events.clone(),
         status: Mutex::new(status),
     });
     let deadline = shared.boot_deadline;
     for (index, guest) in shared.guests.iter().enumerate() {
-        let (guest, events) = (Arc::clone(guest), events.clone());
+        let (guest, events, origin) = (Arc::clone(guest), events.clone(), plan.origin.clone());
         spawn("attach", move || {
-            let attached = guest.attach(deadline).map_err(|error| error.to_string());
+            let attached = guest.attach(&origin, deadline);
+            let attached = attached.map_err(|error| error.to_string());
             let _ = events.send(Event::Booted(index, attached));
         })?;
     }
@@ -241,10 +250,12 @@ fn dispatch(
                 children.kill(index);
             }
             Event::Qmp(index, event) => shared.guests[index].observe(&event),
-            Event::Lease(LeaseOrder::Commit { up_s, swap }) => {
+            Event::Lease(LeaseOrder::Save(dir)) => saving::start(shared, dir)?,
+            Event::Saved(saved) => report(LeaseReport::Saved(saved?)),
+            Event::Lease(LeaseOrder::Commit { up_s, link_s, swap }) => {
                 committed = true;
                 let mut status = shared.status.lock().unwrap_or_else(|e| e.into_inner());
-                (status.up_s, status.swap) = (up_s, swap);
+                (status.up_s, status.link_s, status.swap) = (up_s, link_s, swap);
                 drop(status);
                 report(LeaseReport::Committed);
                 // Whoever let go of the lease waits for its end, or for ours.

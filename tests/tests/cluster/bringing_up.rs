@@ -14,7 +14,15 @@ const NAME: &str = "test-up";
 
 /// `up` with these arguments, small and without swap.
 fn up(arguments: &[&str]) -> Result<Output> {
-    let up = ["up", "--name", NAME, "--memory", "256M", "--no-swap"];
+    let up = [
+        "up",
+        "--name",
+        NAME,
+        "--memory",
+        "256M",
+        "--no-swap",
+        "--cold",
+    ];
     rapidswap::run(&[&up, arguments].concat())
 }
 

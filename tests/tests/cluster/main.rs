@@ -19,6 +19,7 @@ mod other_programs;
 mod patterns;
 mod pauses;
 mod ram_backend;
+mod saved_states;
 mod servers;
 mod splats;
 mod without_remote;

@@ -16,7 +16,8 @@ use super::children::{self, Children};
 use super::fate::{Fate, fate};
 use super::hardware::{Descriptors, Handed, machine, swap_disk};
 use super::port::Port;
-use super::{Event, NodePlan, Plan};
+use super::settle::settle;
+use super::{Event, NodePlan, Origin, Plan, saving};
 use crate::console;
 use crate::device::LINK;
 use crate::error::{Error, IoContext, Result};
@@ -81,14 +82,14 @@ impl Guest {
         let args = machine.args();
         let write = fs::write(
             dir.join("qemu.txt"),
-            printable(&plan.qemu.to_string_lossy(), &args),
+            printable(&plan.qemu.program.to_string_lossy(), &args),
         );
         write.what(|| format!("cannot write in {}", dir.display()))?;
-        let mut command = Command::new(&plan.qemu);
+        let mut command = Command::new(&plan.qemu.program);
         command.args(&args).env("TMPDIR", &plan.scratch);
         sys::tie(&mut command, &handed.numbers());
         let child = children::start(&mut command, &dir.join("qemu.log"))
-            .what(|| format!("cannot start {}", plan.qemu.display()))?;
+            .what(|| format!("cannot start {}", plan.qemu.program.display()))?;
         let pid = child.id();
         children.adopt(child, index, "its QEMU")?;
         Ok(Guest {
@@ -106,8 +107,8 @@ impl Guest {
         })
     }
 
-    /// Waits for QEMU and then for the agent.
-    pub(super) fn attach(&self, deadline: Duration) -> Result<()> {
+    /// Waits for QEMU, for the saved state if there is one, and for the agent.
+    pub(super) fn attach(&self, origin: &Origin, deadline: Duration) -> Result<()> {
         let taken = self
             .monitor
             .lock()
@@ -120,20 +121,37 @@ impl Guest {
             })?;
             let _ = self.qmp.set(qmp);
         }
-        self.greet(deadline)
+        match origin {
+            Origin::Boot => self.greet(deadline),
+            Origin::BootToSave => self.meet(deadline).map(drop),
+            Origin::State(dir) => {
+                saving::load(self.qmp()?, &dir.join(&self.name))?;
+                self.greet(deadline / saving::PART)
+            }
+        }
+    }
+
+    /// Waits for the agent, and has it settle.
+    fn greet(&self, deadline: Duration) -> Result<()> {
+        settle(&self.meet(deadline)?)
+    }
+
+    /// Has its agent settle.
+    pub(super) fn settle(&self) -> Result<()> {
+        settle(&self.agent()?)
     }
 
     /// Waits for the agent.
-    fn greet(&self, deadline: Duration) -> Result<()> {
+    fn meet(&self, deadline: Duration) -> Result<Agent> {
         let (reader, writer) = self.port.connect()?;
         let agent = Agent::attach(reader, writer, deadline)?;
         // What it had to do without.
         let log = self.dir.join("agent.log");
         let written = fs::write(&log, &agent.hello().notes);
         written.what(|| format!("cannot write {}", log.display()))?;
-        *self.agent.lock().unwrap_or_else(|e| e.into_inner()) = Some(agent);
+        *self.agent.lock().unwrap_or_else(|e| e.into_inner()) = Some(agent.clone());
         self.become_state(|state| matches!(state, NodeState::Booting).then_some(NodeState::Up));
-        Ok(())
+        Ok(agent)
     }
 
     /// How it is just now.

@@ -4,11 +4,11 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use super::{Plan, switch};
+use super::{Origin, Plan, switch};
 use crate::console;
 use crate::device::{
-    AgentPort, Board, Console, Control, Device, DumpNotes, Entropy, Identity, Link, PanicWatch,
-    Payload, RootDisk, SwapDisk,
+    AgentPort, Board, Console, Control, Device, DumpNotes, Entropy, Identity, Incoming, Link,
+    PanicWatch, Payload, RootDisk, SwapDisk,
 };
 use crate::error::{IoContext, Result};
 use crate::machine::Machine;
@@ -62,6 +62,9 @@ pub(super) fn machine(plan: &Plan, index: usize, run: &Path, fds: &Descriptors) 
         mtu: plan.profile.link.mtu,
     }));
     devices.push(Box::new(Payload { fd: fds.share }));
+    if matches!(plan.origin, Origin::State(_)) {
+        devices.push(Box::new(Incoming));
+    }
     Machine {
         kernel: plan.vmlinux.clone(),
         initrd: run.join("initrd.cpio"),

@@ -8,6 +8,8 @@ use crate::device::Accel;
 use crate::error::Error;
 use crate::kernels::{NodeKernel, NodeModule};
 use crate::profile::Profile;
+use crate::qemu::Qemu;
+use crate::status::Start;
 
 /// Everything a supervisor is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -17,8 +19,10 @@ pub(crate) struct Plan {
     pub(crate) base: PathBuf,
     pub(crate) accel: Accel,
     pub(crate) accel_reason: String,
-    /// The program that runs the guests.
-    pub(crate) qemu: PathBuf,
+    /// What runs the guests.
+    pub(crate) qemu: Qemu,
+    pub(crate) origin: Origin,
+    pub(crate) start: Start,
     pub(crate) vmlinux: PathBuf,
     pub(crate) kernel: NodeKernel,
     pub(crate) kernel_release: String,
@@ -46,6 +50,18 @@ pub(crate) struct Plan {
     pub(crate) nodes: Vec<NodePlan>,
 }
 
+/// What the nodes come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Origin {
+    /// They boot.
+    Boot,
+    /// They boot, and then wait to be saved by [`LeaseOrder::Save`] before
+    /// they are what only this cluster is.
+    BootToSave,
+    /// They are restored from the files in this directory.
+    State(PathBuf),
+}
+
 /// One node of a [`Plan`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct NodePlan {
@@ -60,8 +76,10 @@ pub(crate) struct NodePlan {
 pub(crate) enum LeaseOrder {
     /// What to run; the first message.
     Plan(Box<Plan>),
+    /// Save the nodes in this directory, then let them go on.
+    Save(PathBuf),
     /// The cluster is good: keep it.
-    Commit { up_s: f64, swap: bool },
+    Commit { up_s: f64, link_s: f64, swap: bool },
 }
 
 /// What the supervisor says to the holder of the lease.
@@ -71,6 +89,8 @@ pub(crate) enum LeaseReport {
     Booted(String),
     /// All nodes are up and the socket answers.
     Ready,
+    /// All nodes are saved, or are not, for this reason; they go on.
+    Saved(Result<(), String>),
     /// The cluster no longer depends on the lease.
     Committed,
     /// The name is taken.

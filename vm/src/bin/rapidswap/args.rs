@@ -330,6 +330,9 @@ pub struct Up {
     /// What joins the nodes: `profiles/NAME.toml`.
     #[arg(long, value_name = "NAME", default_value = "rxe")]
     pub profile: String,
+    /// Boot the nodes: neither restore nor make a saved state.
+    #[arg(long)]
+    pub cold: bool,
 }
 
 /// Processes that a cluster consists of; nothing to be typed.

@@ -222,6 +222,7 @@ impl args::Up {
             disk_mib: self.disk.mib(),
             kernel: self.kernel,
             profile: self.profile,
+            cold: self.cold,
         }
     }
 }

@@ -1,12 +1,10 @@
 //! Measures a cluster and the swap on it, each against what the same link does
 //! without swap, so that the ratios mean something on any host.
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
-use rapidswap_progress::{Events, Reporter};
+use rapidswap_progress::Reporter;
 use rapidswap_tests::artifacts;
 use rapidswap_tests::guest::Guest;
 use rapidswap_tests::interrupt;
@@ -18,7 +16,7 @@ use rapidswap_tests::remote_module::selftest;
 use rapidswap_tests::reports::{Faults, PAGE_PATTERN, PageOuts, parse};
 use rapidswap_tests::scene::{Scene, end};
 use rapidswap_tests::table::Table;
-use rapidswap_tests::verdict::{Splatted, failed};
+use rapidswap_tests::verdict::Splatted;
 use rapidswap_vm::{Cluster, UpOptions};
 use serde::Serialize;
 
@@ -40,27 +38,12 @@ const SAMPLES: usize = 500;
 const PERFTEST_TRIES: u16 = 4;
 const PERFTEST_LIMIT: Duration = Duration::from_secs(60);
 
-#[derive(Parser)]
-#[command(
-    version,
-    about = "Measures bring-up, faults and page-outs against the link itself"
-)]
-struct Cli {
-    /// Print one JSON object on stdout and nothing else there.
-    #[arg(long)]
-    json: bool,
+/// What to measure, and how often.
+#[derive(clap::Args)]
+pub struct Link {
     /// Rounds of each measurement; medians are taken over these.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// How steps report themselves on stderr: text, or json, a line for each event.
-    #[arg(
-        long,
-        value_name = "FORM",
-        default_value = "text",
-        env = "RAPIDSWAP_EVENTS"
-    )]
-    #[arg(hide_env_values = true)]
-    events: Events,
     /// If it fails, leave the cluster for you to look at.
     #[arg(long)]
     keep: bool,
@@ -80,8 +63,9 @@ struct Rounds {
     ib_write_bw_mib_s: Vec<f64>,
 }
 
+/// Medians, and the rounds that they are of.
 #[derive(Serialize)]
-struct Outcome {
+pub struct Outcome {
     accel: String,
     accel_reason: String,
     up_s: f64,
@@ -97,28 +81,14 @@ struct Outcome {
     rounds: Rounds,
 }
 
-fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let reporter = Reporter::new(cli.events);
-    match bench(&cli, &reporter) {
-        Ok(outcome) => {
-            if cli.json {
-                println!("{}", serde_json::json!(outcome));
-            } else {
-                print!("{}", outcome.table());
-            }
-            reporter.ended(0, None);
-            ExitCode::SUCCESS
-        }
-        Err(error) => ExitCode::from(failed("bench", &error, &reporter)),
-    }
-}
-
-fn bench(cli: &Cli, reporter: &Reporter) -> Result<Outcome> {
+/// Brings a cluster up a few times, and measures on the last.
+pub fn bench(cli: &Link, reporter: &Reporter) -> Result<Outcome> {
     interrupt::take_down(&cli.name)?;
     let options = UpOptions {
         name: cli.name.clone(),
         keep: cli.keep,
+        // What is measured is a start from nothing.
+        cold: true,
         ..UpOptions::default()
     };
     let mut rounds = Rounds::default();
@@ -147,7 +117,7 @@ fn bench(cli: &Cli, reporter: &Reporter) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn measure(cli: &Cli, scene: &Scene, reporter: &Reporter, mut rounds: Rounds) -> Result<Outcome> {
+fn measure(cli: &Link, scene: &Scene, reporter: &Reporter, mut rounds: Rounds) -> Result<Outcome> {
     let status = scene.cluster.status()?;
     // One page a fault: read-ahead would be measured otherwise.
     scene.client.write("/proc/sys/vm/page-cluster", "0")?;
@@ -282,7 +252,8 @@ fn wait_for_listener(guest: &Guest, port: &str) -> Result<()> {
 }
 
 impl Outcome {
-    fn table(&self) -> Table {
+    /// For people.
+    pub fn table(&self) -> Table {
         let mut table = Table::default();
         table.row(
             "accelerator",
