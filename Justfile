@@ -66,6 +66,16 @@ cp *ARGS: _cli
 logs *ARGS: _cli
     @exec "{{ cli }}" logs "$@"
 
+# Be at a node's serial console, with a shell on it: NODE
+[no-exit-message]
+console *ARGS: _cli
+    @exec "{{ cli }}" console "$@"
+
+# Debug a node's kernel with gdb: NODE [-- GDB ARGUMENTS…]
+[no-exit-message]
+gdb *ARGS: _cli
+    @exec "{{ cli }}" gdb "$@"
+
 # Make something go wrong from outside: link|loss|delay|partition|clear|pause|resume|kill|reset …
 [no-exit-message]
 fault *ARGS: _cli
@@ -80,6 +90,16 @@ run *ARGS: _cli
 [no-exit-message]
 doctor *ARGS: _cli
     @exec "{{ cli }}" doctor "$@"
+
+# Remove what was not used for longest from the cache: [--limit SIZE] [--dry-run]
+[no-exit-message]
+clean *ARGS: _cli
+    @exec "{{ cli }}" clean "$@"
+
+# One step of git bisect run: [UP OPTIONS] [--timeout TIME] -- CMD ARGS…
+[no-exit-message]
+bisect-run *ARGS: _cli
+    @exec "{{ cli }}" bisect-run "$@"
 
 # Write pages for man into a directory: DIR
 [no-exit-message]
@@ -140,6 +160,7 @@ _nextest *ARGS:
     # Tests run in a process each and share a cluster, which nobody but the
     # last one out can take down.
     down() {
+        [ -z "${RAPIDSWAP_KEEP:-}" ] || return 0
         for name in test-main test-debug; do
             "{{ cli }}" down --name "$name" >/dev/null 2>&1
         done

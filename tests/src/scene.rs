@@ -22,6 +22,9 @@ use crate::guest::Guest;
 use crate::verdict::{Seen, Verdict};
 use crate::watch::watch;
 
+/// Says that the cluster of a test that fails is to stay.
+const KEEP: &str = "RAPIDSWAP_KEEP";
+
 /// How long a test may take: less than the test runner gives it, so that
 /// there is time to say what it hangs on.
 const LIMIT: Duration = Duration::from_secs(9 * 60);
@@ -95,7 +98,7 @@ pub fn options(name: &str) -> Result<UpOptions> {
     Ok(UpOptions {
         name: name.to_owned(),
         swap: false,
-        kernel: kernel_variant()?,
+        kernel: kernel_variant()?.into(),
         accel: accel()?,
         ..UpOptions::default()
     })
@@ -142,10 +145,20 @@ pub fn guarded(cluster: Cluster, test: impl FnOnce(&Scene) -> Result<()>) -> Res
         verdict.collected = artifacts::keep(&scene, &name);
     }
     let failure = anyhow!("{verdict}");
-    match scene.cluster.down() {
+    let keep = std::env::var_os(KEEP).is_some_and(|keep| !keep.is_empty());
+    match end(scene.cluster, keep, &Reporter::auto()) {
         Ok(()) => Err(failure),
-        Err(error) => Err(failure.context(format!("and it could not be taken down: {error}"))),
+        Err(error) => Err(failure.context(format!("{error:#}"))),
     }
+}
+
+/// Takes a cluster down, or says how to look at it.
+pub fn end(cluster: Cluster, keep: bool, reporter: &Reporter) -> Result<()> {
+    if keep {
+        reporter.note(&cluster.kept());
+        return Ok(());
+    }
+    cluster.down().context("take the cluster down")
 }
 
 /// Why no test may begin on a cluster: a node is gone, or a fault came when no

@@ -8,8 +8,8 @@ use rapidswap_progress::Reporter;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::kernels::NodeKernel;
 use crate::node::Node;
-use crate::options::KernelVariant;
 use crate::profile::{Address, Profile};
 
 /// Where the payload's programs are in a node.
@@ -29,7 +29,7 @@ pub(crate) type End = (Node, Address);
 pub(crate) fn prove(
     ends: &[End],
     profile: &Profile,
-    kernel: KernelVariant,
+    kernel: &NodeKernel,
     reporter: &Reporter,
 ) -> Result<()> {
     let deadline = DEADLINE * kernel.patience();
@@ -70,7 +70,7 @@ pub(crate) fn prove(
 
 /// Has each two nodes move a page through the other's memory, over links that
 /// were proved before.
-pub(crate) fn check(ends: &[End], kernel: KernelVariant, reporter: &Reporter) -> Result<()> {
+pub(crate) fn check(ends: &[End], kernel: &NodeKernel, reporter: &Reporter) -> Result<()> {
     let deadline = CHECK_DEADLINE * kernel.patience();
     let step = reporter.step("link check", Duration::from_secs(1));
     for (near, far) in pairs(ends) {
