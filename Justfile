@@ -66,6 +66,16 @@ cp *ARGS: _cli
 logs *ARGS: _cli
     @exec "{{ cli }}" logs "$@"
 
+# Be at a node's serial console, with a shell on it: NODE
+[no-exit-message]
+console *ARGS: _cli
+    @exec "{{ cli }}" console "$@"
+
+# Debug a node's kernel with gdb: NODE [-- GDB ARGUMENTS…]
+[no-exit-message]
+gdb *ARGS: _cli
+    @exec "{{ cli }}" gdb "$@"
+
 # Make something go wrong from outside: link|loss|delay|partition|clear|pause|resume|kill|reset …
 [no-exit-message]
 fault *ARGS: _cli
@@ -90,6 +100,16 @@ run *ARGS: _cli
 [no-exit-message]
 doctor *ARGS: _cli
     @exec "{{ cli }}" doctor "$@"
+
+# Remove what was not used for longest from the cache: [--limit SIZE] [--dry-run]
+[no-exit-message]
+clean *ARGS: _cli
+    @exec "{{ cli }}" clean "$@"
+
+# One step of git bisect run: [UP OPTIONS] [--timeout TIME] -- CMD ARGS…
+[no-exit-message]
+bisect-run *ARGS: _cli
+    @exec "{{ cli }}" bisect-run "$@"
 
 # Write pages for man into a directory: DIR
 [no-exit-message]
@@ -126,10 +146,10 @@ image: build
     @"{{ release }}/rapidswap-images" build >&2
     @"{{ release }}/rapidswap-images" build --posed-host >&2
 
-# The correctness tests on a kernel with DEBUG_VM, PROVE_LOCKING and DEBUG_ATOMIC_SLEEP; hours without KVM
+# The correctness tests on a kernel with KASAN, lockdep, kmemleak and more; hours without KVM
 [no-exit-message]
 test-debug-kernel: (_kernel "--variant" "debug") image
-    @RAPIDSWAP_KERNEL=debug "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --profile debug-kernel --package rapidswap-tests --test cluster
+    @RAPIDSWAP_KERNEL=debug "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --profile debug-kernel --package rapidswap-tests --test cluster --test debug_kernel
 
 # The tests on the nodes of a profile, without those that it leaves out: PROFILE [NEXTEST ARGUMENTS…]
 [no-exit-message]
@@ -191,6 +211,7 @@ _nextest *ARGS:
     # Tests run in a process each and share a cluster, which nobody but the
     # last one out can take down.
     down() {
+        [ -z "${RAPIDSWAP_KEEP:-}" ] || return 0
         for name in test-main test-debug; do
             "{{ cli }}" down --name "$name" >/dev/null 2>&1
         done

@@ -107,6 +107,9 @@ fn ensure_in(
     if root.exists() {
         return Ok(image(root, true));
     }
+    if std::env::var_os("RAPIDSWAP_OFFLINE").is_some_and(|set| !set.is_empty()) {
+        return Err(Error::Offline);
+    }
     let _lock = cache.lock(reporter)?;
     // Whoever held the lock may have built it.
     if root.exists() {

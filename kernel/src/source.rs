@@ -213,6 +213,9 @@ pub(crate) fn version(tree: &Path) -> Result<String> {
     ))
 }
 
+/// Set, it forbids the use of a network.
+const OFFLINE: &str = "RAPIDSWAP_OFFLINE";
+
 fn download(
     release: &KernelOrg,
     folder: &Path,
@@ -226,6 +229,12 @@ fn download(
     };
     if place.exists() {
         return Ok(done);
+    }
+    if std::env::var_os(OFFLINE).is_some_and(|set| !set.is_empty()) {
+        return Err(Error::NoSource(format!(
+            "{} is not there, and {OFFLINE} is set: run once without it, where there is a network",
+            place.display()
+        )));
     }
     create_dir(folder)?;
     require_space(folder, TARBALL_BYTES)?;

@@ -12,6 +12,7 @@ pub mod arrangement;
 pub mod artifacts;
 pub mod guest;
 pub mod interrupt;
+pub mod leaks;
 pub mod limit;
 pub mod median;
 pub mod memory_server;

@@ -49,7 +49,7 @@ fn it_boots_with_its_drivers_and_swaps() -> Result<()> {
         ensure!(failed.trim().is_empty(), "{host}: {failed}");
     }
     let wanted = UpOptions {
-        kernel: KernelVariant::Host,
+        kernel: KernelVariant::Host.into(),
         profile: posed.profile(),
         swap: true,
         server_mib: 128,

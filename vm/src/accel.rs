@@ -73,6 +73,16 @@ pub(crate) fn known(choice: AccelChoice, qemu: &Qemu) -> Result<Option<Choice>> 
     }
 }
 
+/// What [`crate::Cluster::up`] would decide for `kernel` where nobody asks for
+/// an accelerator, with its verdicts kept in the directory `cache`.
+pub fn decide(kernel: &Path, cache: &Path, reporter: &Reporter) -> Result<Choice> {
+    let qemu = Qemu::find()?;
+    match known(AccelChoice::Auto, &qemu)? {
+        Some(choice) => Ok(choice),
+        None => probed(AccelChoice::Auto, kernel, &qemu, cache, reporter),
+    }
+}
+
 /// The accelerator after booting `kernel`, or after what became of it last
 /// time.
 pub(crate) fn probed(

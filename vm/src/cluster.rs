@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use rapidswap_progress::Reporter;
 
+use crate::clean;
 use crate::error::{Error, IoContext, Result, names};
 use crate::fault::Fault;
 use crate::link;
 use crate::node::{self, Node, ask};
-use crate::options::{UpOptions, check_name};
+use crate::options::{DEFAULT_NAME, UpOptions, check_name};
 use crate::prepare::prepare;
 use crate::process::reply;
 use crate::profile::CLIENT;
@@ -22,7 +23,11 @@ use crate::rundir::{self, Presence};
 use crate::splat::Splat;
 use crate::start::start;
 use crate::status::Status;
+use crate::supervisor::Plan;
 use crate::swap::{self, SwapOptions};
+
+/// Name of the log in the run directory of how it came up.
+pub(crate) const EVENTS: &str = "events.jsonl";
 
 /// A running cluster. Dropping it does nothing to the cluster, which belongs
 /// to its supervisor: end it with [`Cluster::down`].
@@ -43,16 +48,46 @@ impl Cluster {
         if rundir::presence(&base, &options.name)? == Presence::Live {
             return Err(Error::AlreadyUp(options.name.clone()));
         }
+        // Until the cluster runs, and then it says itself what it needs.
+        let _in_use = clean::in_use()?;
         let plan = prepare(options, reporter)?;
         let cluster = Cluster::named(&options.name);
+        let outcome = cluster.come_up(plan, options, reporter);
+        if outcome.is_err()
+            && options.keep
+            && rundir::presence(&base, &options.name)? == Presence::Live
+        {
+            reporter.note(&cluster.kept());
+        }
+        outcome?;
+        Ok(cluster)
+    }
 
+    fn come_up(&self, plan: Plan, options: &UpOptions, reporter: &Reporter) -> Result<()> {
         let started = Instant::now();
         let lease = start(plan, options.cold, reporter)?;
         let link_s = started.elapsed().as_secs_f64();
+        // Without a log only a later look at it is lost.
+        let _ = reporter.log_to(&self.run_dir.join(EVENTS));
+        let lease = lease.or_keep(self.make_ready(options, reporter), options.keep)?;
+        let up_s = started.elapsed().as_secs_f64();
+        lease.commit(up_s, link_s, options.swap)?;
+        reporter.note(&format!("cluster {} is up in {up_s:.1} s", options.name));
+        Ok(())
+    }
+
+    /// What comes after the links: modules and swap.
+    fn make_ready(&self, options: &UpOptions, reporter: &Reporter) -> Result<()> {
+        if !options.modules.is_empty() {
+            let status = self.status()?;
+            for name in self.names()? {
+                self.load_modules(&name, &status)?;
+            }
+        }
         if options.swap {
             let step = reporter.step("remote swap", Duration::from_secs(2));
             swap::on(
-                &cluster,
+                self,
                 &SwapOptions {
                     server_mib: options.server_mib,
                     to: options.swap_to.clone(),
@@ -60,10 +95,29 @@ impl Cluster {
             )?;
             step.done("on");
         }
-        let up_s = started.elapsed().as_secs_f64();
-        lease.commit(up_s, link_s, options.swap)?;
-        reporter.note(&format!("cluster {} is up in {up_s:.1} s", options.name));
-        Ok(cluster)
+        Ok(())
+    }
+
+    /// Loads what a node is to load of somebody's own.
+    fn load_modules(&self, name: &str, status: &Status) -> Result<()> {
+        let node = self.known(name);
+        for wanted in status.modules.iter().filter(|wanted| wanted.node == name) {
+            let file = format!("{}/{}", swap::MODULES, wanted.module);
+            node.run(&format!("loading {}", wanted.module), ["insmod", &file])?;
+        }
+        Ok(())
+    }
+
+    /// What to tell somebody who wanted it kept in spite of a failure.
+    pub fn kept(&self) -> String {
+        let name = match self.name.as_str() {
+            DEFAULT_NAME => String::new(),
+            name => format!(" --name {name}"),
+        };
+        format!(
+            "cluster {} is kept: look at it with `./just shell client{name}`, end it with `./just down{name}`",
+            self.name
+        )
     }
 
     /// The running cluster of that name.
@@ -148,7 +202,10 @@ impl Cluster {
         let Some((_, address)) = ends.find(|(known, _)| known == name) else {
             return Ok(());
         };
-        link::set_up(&node, &status.profile, address)?;
+        if status.link {
+            link::set_up(&node, &status.profile, address)?;
+        }
+        self.load_modules(name, &status)?;
         if status.swap && name != CLIENT {
             let listen = SocketAddrV4::new(address.ip, status.profile.link.port.get());
             swap::start_server(&node, listen, status.server_mib)?;

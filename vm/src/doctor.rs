@@ -10,6 +10,7 @@ use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 
 use crate::accel;
+use crate::clean;
 use crate::device::Accel;
 use crate::error::Result;
 use crate::options::AccelChoice;
@@ -23,6 +24,9 @@ const WRAPPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../just");
 
 /// What the first build wants.
 const DISK_GIB: u64 = 10;
+
+/// More than one checkout needs.
+const CACHE_GIB: u64 = 20;
 
 /// What two nodes as they are by default have, and what runs beside them.
 const MEMORY_MIB: u64 = 3 * 1024;
@@ -104,6 +108,7 @@ pub fn examine() -> Result<Vec<Finding>> {
         kvm(&cache, qemu.as_ref().ok()),
         namespaces(),
         disk(&cache),
+        cache_size(&cache),
         memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
         processors(),
         run_directory(&rundir::base()),
@@ -208,6 +213,21 @@ fn disk(cache: &Path) -> Finding {
             format!("{seen}, and the first build wants {DISK_GIB} GiB"),
             ["set XDG_CACHE_HOME to a place with more".into()],
         ),
+    }
+}
+
+/// It only grows until somebody cleans it.
+fn cache_size(cache: &Path) -> Finding {
+    let bytes = clean::size(cache);
+    let seen = format!("{} in {}", clean::mib(bytes), cache.display());
+    match bytes >> 30 < CACHE_GIB {
+        true => good("cache", seen),
+        false => Finding {
+            item: "cache",
+            verdict: Verdict::Fair,
+            seen,
+            mend: vec!["./just clean".into()],
+        },
     }
 }
 

@@ -89,6 +89,20 @@ impl Lease {
         }
     }
 
+    /// Goes on if what comes next was done; else the cluster stays if it is to
+    /// be kept, for somebody to look at.
+    pub(crate) fn or_keep(self, done: Result<()>, keep: bool) -> Result<Lease> {
+        match done {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                if keep {
+                    self.commit(0.0, 0.0, false)?;
+                }
+                Err(error)
+            }
+        }
+    }
+
     fn say(&self, order: &LeaseOrder) -> Result<()> {
         request::send(&self.stream, order, &[]).map_err(|_| Error::SupervisorGone)
     }

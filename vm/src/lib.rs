@@ -21,13 +21,16 @@
 #![deny(unsafe_code)]
 
 mod accel;
+pub mod clean;
 mod cluster;
 mod collect;
 mod console;
+mod debug;
 mod device;
 pub mod doctor;
 mod error;
 mod fault;
+mod kernels;
 mod lease;
 mod limit;
 mod link;
@@ -62,12 +65,15 @@ mod within;
 
 use std::os::fd::BorrowedFd;
 
+pub use accel::{Choice, decide};
 pub use cluster::Cluster;
 pub use collect::{Collected, Missing, collect};
 pub use console::ConsoleScan;
+pub use debug::{DebugStub, LoadedModule};
 pub use device::Accel;
 pub use error::{Error, Result};
 pub use fault::{Fault, LinkFaults, Percent};
+pub use kernels::{ModuleFolder, NodeKernel, NodeModule};
 pub use lease::abandon;
 pub use limit::MemoryGroup;
 pub use node::Node;

@@ -8,6 +8,7 @@ use rapidswap_progress::Reporter;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::kernels::NodeKernel;
 use crate::node::Node;
 use crate::profile::{Address, Profile};
 
@@ -19,20 +20,25 @@ pub(crate) const RXE_SETUP: &str = "/rapidswap/bin/rxe-setup";
 const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The same for one half of the check.
-const CHECK_DEADLINE: &str = "20";
+const CHECK_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A node and its address on the link.
 pub(crate) type End = (Node, Address);
 
 /// Brings the link up on all nodes and has each two of them move random bytes
 /// through the other's memory.
-pub(crate) fn prove(ends: &[End], profile: &Profile, reporter: &Reporter) -> Result<()> {
+pub(crate) fn prove(
+    ends: &[End],
+    profile: &Profile,
+    kernel: &NodeKernel,
+    reporter: &Reporter,
+) -> Result<()> {
+    let deadline = profile.scaled(DEADLINE) * kernel.patience();
     let pairs = pairs(ends);
     let step = reporter.step(
         "link proof",
         Duration::from_secs(1) + Duration::from_secs(1) * pairs.len() as u32,
     );
-    let deadline = profile.scaled(DEADLINE).as_secs().to_string();
     together(ends, |(node, address)| set_up(node, profile, *address))?;
     let mut total = Moved::default();
     let mut notes = Vec::new();
@@ -41,7 +47,7 @@ pub(crate) fn prove(ends: &[End], profile: &Profile, reporter: &Reporter) -> Res
         step.fraction(done as f64 / pairs.len() as f64);
         let sides = [(near, "--connect"), (far, "--listen")];
         let proofs = together(&sides, |(end, role)| {
-            half(&end.0, &["prove", role], far.1, &deadline)
+            half(&end.0, &["prove", role], far.1, deadline)
         })?;
         for ((end, _), proof) in sides.iter().zip(&proofs) {
             total.add(proof);
@@ -65,12 +71,13 @@ pub(crate) fn prove(ends: &[End], profile: &Profile, reporter: &Reporter) -> Res
 
 /// Has each two nodes move a page through the other's memory, over links that
 /// were proved before.
-pub(crate) fn check(ends: &[End], reporter: &Reporter) -> Result<()> {
+pub(crate) fn check(ends: &[End], kernel: &NodeKernel, reporter: &Reporter) -> Result<()> {
+    let deadline = CHECK_DEADLINE * kernel.patience();
     let step = reporter.step("link check", Duration::from_secs(1));
     for (near, far) in pairs(ends) {
         let sides = [(near, "--connect"), (far, "--listen")];
         together(&sides, |(end, role)| {
-            half(&end.0, &["ping", role], far.1, CHECK_DEADLINE)
+            half(&end.0, &["ping", role], far.1, deadline)
         })?;
     }
     step.done("a READ and a WRITE each way");
@@ -134,9 +141,9 @@ pub(crate) fn set_up(node: &Node, profile: &Profile, address: Address) -> Result
 }
 
 /// One side of what `rxe-setup` does with the node that listens at `listener`.
-fn half(node: &Node, what: &[&str], listener: Address, deadline: &str) -> Result<Value> {
-    let listener = listener.ip.to_string();
-    let rest = [&listener, "--deadline", deadline];
+fn half(node: &Node, what: &[&str], listener: Address, deadline: Duration) -> Result<Value> {
+    let (listener, deadline) = (listener.ip.to_string(), deadline.as_secs().to_string());
+    let rest = [&listener, "--deadline", &deadline];
     let argv = [RXE_SETUP].iter().chain(what).chain(&rest);
     let said = node.run("proving the link", argv)?;
     let last = said.lines().last().unwrap_or("");

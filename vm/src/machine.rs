@@ -91,6 +91,7 @@ mod tests {
                 Box::new(DumpNotes),
                 Box::new(Console {
                     log: "/run/client/console.log".into(),
+                    socket: "/run/client.console".into(),
                 }),
                 Box::new(Control { fd: 10 }),
                 Box::new(AgentPort { fd: 11 }),

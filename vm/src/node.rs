@@ -35,6 +35,11 @@ impl Node {
         }
     }
 
+    /// The directory of its cluster.
+    pub(crate) fn run_dir(&self) -> &Path {
+        &self.run_dir
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use rapidswap_kernel::Variant;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::kernels::{ModuleFolder, NodeKernel};
 use crate::profile::SERVER;
 
 /// The cluster that commands without `--name` mean.
@@ -36,6 +38,26 @@ pub enum KernelVariant {
     Debug,
     /// For machines that boot by themselves, with their RDMA cards.
     Host,
+}
+
+impl KernelVariant {
+    /// How many times longer than on the release kernel something may take.
+    /// Without KVM the debug kernel takes ten times as long to boot.
+    pub fn patience(self) -> u32 {
+        match self {
+            KernelVariant::Release | KernelVariant::Host => 1,
+            KernelVariant::Debug => 12,
+        }
+    }
+
+    /// What is built for it.
+    pub(crate) fn build(self) -> Variant {
+        match self {
+            KernelVariant::Release => Variant::Release,
+            KernelVariant::Debug => Variant::Debug,
+            KernelVariant::Host => Variant::Host,
+        }
+    }
 }
 
 impl fmt::Display for KernelVariant {
@@ -72,7 +94,13 @@ pub struct UpOptions {
     /// Size of the client's swap disk in MiB.
     pub disk_mib: u64,
     /// Which kernel the nodes run.
-    pub kernel: KernelVariant,
+    pub kernel: NodeKernel,
+    /// Modules of somebody's own that nodes load once their links are up.
+    pub modules: Vec<ModuleFolder>,
+    /// Whether to bring the links up and prove them.
+    pub link: bool,
+    /// Whether the cluster stays when something about it fails.
+    pub keep: bool,
     /// Which profile joins the nodes, by its name in `profiles/`.
     pub profile: String,
     /// Whether to boot the nodes, with no saved state restored or made.
@@ -91,7 +119,10 @@ impl Default for UpOptions {
             servers: 1,
             swap_to: SERVER.to_owned(),
             disk_mib: 256,
-            kernel: KernelVariant::Release,
+            kernel: NodeKernel::default(),
+            modules: Vec::new(),
+            link: true,
+            keep: false,
             profile: "rxe".to_owned(),
             cold: false,
         }
@@ -123,6 +154,9 @@ impl UpOptions {
                 "--servers {} is out of range: use 1 to {MAX_SERVERS}",
                 self.servers
             ));
+        }
+        if self.swap && !self.link {
+            return refuse("there is no remote swap without links: use --no-swap as well".into());
         }
         if !(1..=1 << 20).contains(&self.disk_mib) {
             return refuse(format!(

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
 use rapidswap_images::Machine;
-use rapidswap_kernel::{Kernel, Variant};
 use rapidswap_progress::Reporter;
 
 use crate::accel::{self, Choice};
+use crate::clean;
 use crate::device::Accel;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, names};
+use crate::kernels::{self, NodeKernel};
 use crate::options::{KernelVariant, UpOptions};
 use crate::profile::{Address, CLIENT, Profile};
 use crate::qemu::Qemu;
@@ -43,6 +44,10 @@ const CHECKS_PART: u64 = 5;
 pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> {
     options.validate()?;
     let profile = Profile::load(&options.profile)?;
+    let options = &UpOptions {
+        kernel: wanted_kernel(options, &profile),
+        ..options.clone()
+    };
     if profile.is_hosts() {
         return hosts::prepare(options, profile, reporter);
     }
@@ -60,19 +65,20 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
     }
 
     let started = Instant::now();
-    let wanted = wanted_kernel(options, &profile);
-    let (kernel, modules) = kernel(wanted, reporter)?;
+    let kernel = kernels::ensure(options, reporter)?;
     let image = rapidswap_images::ensure(Machine::Guest, reporter).map_err(failed)?;
     let build_s = started.elapsed().as_secs_f64();
 
     let choice = match known {
         Some(choice) => choice,
         None => {
-            let choice = accel::probed(options.accel, &kernel.vmlinux, &qemu, &cache, reporter)?;
+            let choice = accel::probed(options.accel, &kernel.image, &qemu, &cache, reporter)?;
             announce(&choice, reporter);
             choice
         }
     };
+    let files = kernel.modules.iter().chain([&kernel.image, &image.root]);
+    clean::used(&cache, files.map(PathBuf::as_path));
     Ok(Plan {
         name: options.name.clone(),
         base: rundir::base(),
@@ -84,18 +90,21 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
             restored: false,
             reason: "asked for".into(),
         },
-        vmlinux: kernel.vmlinux,
-        kernel: wanted,
+        vmlinux: kernel.image,
+        kernel: options.kernel.clone(),
         kernel_release: kernel.release,
         agent,
         image: image.root,
         programs: guest_programs,
-        modules,
+        modules: kernel.modules,
+        loads: kernel.loads,
+        link: options.link,
+        keep: options.keep,
         scratch,
         cpus: options.cpus,
         disk_mib: options.disk_mib,
         server_mib: options.server_mib,
-        boot_deadline_s: boot_deadline(choice.accel, wanted).as_secs(),
+        boot_deadline_s: boot_deadline(choice.accel, &options.kernel).as_secs(),
         build_s,
         swap_to: options.swap_to.clone(),
         nodes,
@@ -107,8 +116,8 @@ fn nodes(options: &UpOptions, profile: &Profile) -> Result<Vec<NodePlan>> {
     let memory_mib = u64::from(options.memory_mib);
     // So that as much is left for programs as on the release kernel.
     let with_checks = |mib: u64| match options.kernel {
-        KernelVariant::Release | KernelVariant::Host => mib,
-        KernelVariant::Debug => mib + mib / CHECKS_PART + CHECKS_MIB,
+        NodeKernel::Variant(KernelVariant::Debug) => mib + mib / CHECKS_PART + CHECKS_MIB,
+        _ => mib,
     };
     let nodes = profile.nodes(options.servers)?;
     if options.swap_to == CLIENT || !nodes.iter().any(|(name, _)| *name == options.swap_to) {
@@ -118,6 +127,14 @@ fn nodes(options: &UpOptions, profile: &Profile) -> Result<Vec<NodePlan>> {
             options.swap_to,
             servers.join(" or ")
         )));
+    }
+    for folder in &options.modules {
+        if !nodes.iter().any(|(name, _)| *name == folder.node) {
+            return Err(Error::UnknownNode {
+                node: folder.node.clone(),
+                known: names(nodes.iter().map(|(name, _)| name.as_str())),
+            });
+        }
     }
     let plan = |(name, address): (String, Address)| {
         let swaps = name == CLIENT;
@@ -136,24 +153,11 @@ fn nodes(options: &UpOptions, profile: &Profile) -> Result<Vec<NodePlan>> {
 }
 
 /// The kernel asked for; where none is, the profile's.
-fn wanted_kernel(options: &UpOptions, profile: &Profile) -> KernelVariant {
-    match options.kernel {
-        KernelVariant::Release => profile.kernel,
-        other => other,
+fn wanted_kernel(options: &UpOptions, profile: &Profile) -> NodeKernel {
+    match &options.kernel {
+        NodeKernel::Variant(KernelVariant::Release) => profile.kernel.into(),
+        other => other.clone(),
     }
-}
-
-/// A kernel and all modules for it.
-fn kernel(wanted: KernelVariant, reporter: &Reporter) -> Result<(Kernel, Vec<PathBuf>)> {
-    let variant = match wanted {
-        KernelVariant::Release => Variant::Release,
-        KernelVariant::Debug => Variant::Debug,
-        KernelVariant::Host => Variant::Host,
-    };
-    let kernel = rapidswap_kernel::ensure(variant, reporter).map_err(failed)?;
-    let mut modules = in_tree_modules(&kernel)?;
-    modules.push(rapidswap_kernel::module(&kernel, variant, reporter).map_err(failed)?);
-    Ok((kernel, modules))
 }
 
 fn announce(choice: &Choice, reporter: &Reporter) {
@@ -166,27 +170,12 @@ fn announce(choice: &Choice, reporter: &Reporter) {
 
 /// A panic or an exit is noticed when it happens; this is for a kernel that
 /// hangs without a word, and for a busy host.
-fn boot_deadline(accel: Accel, kernel: KernelVariant) -> Duration {
+fn boot_deadline(accel: Accel, kernel: &NodeKernel) -> Duration {
     let base = match accel {
         Accel::Kvm => 60,
         Accel::Tcg | Accel::None => 120,
     };
-    Duration::from_secs(match kernel {
-        KernelVariant::Release | KernelVariant::Host => base,
-        KernelVariant::Debug => 4 * base,
-    })
-}
-
-fn in_tree_modules(kernel: &Kernel) -> Result<Vec<PathBuf>> {
-    let problem = || format!("cannot read {}", kernel.modules.display());
-    let mut modules = Vec::new();
-    for entry in fs::read_dir(&kernel.modules).what(problem)? {
-        let path = entry.what(problem)?.path();
-        if path.extension().is_some_and(|extension| extension == "ko") {
-            modules.push(path);
-        }
-    }
-    Ok(modules)
+    Duration::from_secs(base) * kernel.patience()
 }
 
 /// `$XDG_CACHE_HOME/rapidswap`.
@@ -218,7 +207,7 @@ fn require_space(dir: &Path, need: Size) -> Result<()> {
     Ok(())
 }
 
-fn failed(error: impl std::error::Error) -> Error {
+pub(crate) fn failed(error: impl std::error::Error) -> Error {
     // The whole chain on one line: the cause is often the only useful part.
     let mut text = error.to_string();
     let mut source = error.source();
@@ -254,7 +243,7 @@ mod tests {
         assert!(release[1].memory_mib >= release[0].memory_mib + 256);
 
         let options = UpOptions {
-            kernel: KernelVariant::Debug,
+            kernel: KernelVariant::Debug.into(),
             ..options
         };
         for (node, debug) in release

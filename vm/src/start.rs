@@ -30,7 +30,7 @@ pub(crate) fn start(mut plan: Plan, cold: bool, reporter: &Reporter) -> Result<L
         plan.start.reason = "hosts run already".into();
         return boot(plan, None, reporter);
     }
-    if cold {
+    if cold || !plan.link {
         return boot(plan, None, reporter);
     }
     if let Some(reason) = states::unsupported(&plan.qemu.version) {
@@ -67,6 +67,8 @@ fn restore(plan: &Plan, state: &State, reporter: &Reporter) -> Result<Lease> {
     let age = humantime::format_duration(Duration::from_secs(state.age.as_secs()));
     let plan = Plan {
         origin: Origin::State(state.path.clone()),
+        // What cannot be restored is booted instead.
+        keep: false,
         start: Start {
             restored: true,
             reason: format!("from a state saved {age} ago"),
@@ -74,7 +76,7 @@ fn restore(plan: &Plan, state: &State, reporter: &Reporter) -> Result<Lease> {
         ..plan.clone()
     };
     let (lease, cluster) = nodes(&plan, ("restore", RESTORE), reporter)?;
-    link::check(&ends(&cluster, &plan)?, reporter)?;
+    link::check(&ends(&cluster, &plan)?, &plan.kernel, reporter)?;
     Ok(lease)
 }
 
@@ -83,7 +85,16 @@ fn boot(mut plan: Plan, saving: Option<Saving<'_>>, reporter: &Reporter) -> Resu
         plan.origin = Origin::BootToSave;
     }
     let (lease, cluster) = nodes(&plan, ("boot", BOOT), reporter)?;
-    link::prove(&ends(&cluster, &plan)?, &plan.profile, reporter)?;
+    if !plan.link {
+        return Ok(lease);
+    }
+    let proved = link::prove(
+        &ends(&cluster, &plan)?,
+        &plan.profile,
+        &plan.kernel,
+        reporter,
+    );
+    let lease = lease.or_keep(proved, plan.keep)?;
     if let Some(saving) = saving {
         save(&lease, &cluster, saving, reporter)?;
     }

@@ -173,6 +173,9 @@ fn key(plan: &Plan) -> Result<String> {
             reason: String::new(),
         },
         modules: Vec::new(),
+        loads: Vec::new(),
+        keep: false,
+        swap_to: String::new(),
         server_mib: 0,
         build_s: 0.0,
         ..plan.clone()

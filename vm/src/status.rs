@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::Accel;
 use crate::error::Result;
 use crate::fault::LinkFaults;
-use crate::options::KernelVariant;
+use crate::kernels::{NodeKernel, NodeModule};
 use crate::outcome::Outcome;
 use crate::profile::{Address, Profile};
 
@@ -32,11 +32,15 @@ pub struct Status {
     /// Whether swap was asked for at `up`.
     pub swap: bool,
     /// Which kernel the nodes run.
-    pub kernel: KernelVariant,
+    pub kernel: NodeKernel,
     /// What that kernel calls itself.
     pub kernel_release: String,
     /// Its file, with line tables.
     pub vmlinux: PathBuf,
+    /// Modules of somebody's own that nodes load.
+    pub modules: Vec<NodeModule>,
+    /// Whether there are links.
+    pub link: bool,
     /// Processors of each node.
     pub cpus: u32,
     /// The supervisor's process.

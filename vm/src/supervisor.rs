@@ -112,13 +112,8 @@ pub fn run() -> anyhow::Result<()> {
         anyhow::bail!("no plan arrived");
     };
     if let Err(error) = supervise(&plan, &lease, signals) {
-        let report = match error {
-            Error::AlreadyUp(_) => LeaseReport::AlreadyUp,
-            Error::Boot { node, reason, tail } => LeaseReport::BootFailed { node, reason, tail },
-            other => LeaseReport::Failed(other.to_string()),
-        };
         // Gone, it does not want to know.
-        let _ = request::send(&lease, &report, &[]);
+        let _ = request::send(&lease, &LeaseReport::of(error), &[]);
     }
     Ok(())
 }
@@ -134,7 +129,7 @@ fn supervise(plan: &Plan, lease: &UnixStream, signals: SigSet) -> Result<()> {
     let outcome = started.and_then(|shared| {
         watch_lease(lease, sender.clone())?;
         drop(sender);
-        let client = dispatch(&shared, &mut children, lease, &events);
+        let client = dispatch(&shared, &mut children, lease, &events, plan.keep);
         // In this order: a client that is on its way out needs its server.
         let left: Vec<_> = shared.guests.iter().map(|guest| guest.leave()).collect();
         Ok((client?, left.into_iter().collect::<Result<()>>()))
@@ -190,7 +185,9 @@ fn start(
         up_s: 0.0,
         link_s: 0.0,
         swap: false,
-        kernel: plan.kernel,
+        kernel: plan.kernel.clone(),
+        modules: plan.loads.clone(),
+        link: plan.link,
         kernel_release: plan.kernel_release.clone(),
         vmlinux: plan.vmlinux.clone(),
         cpus: plan.cpus,
@@ -234,6 +231,7 @@ fn dispatch(
     children: &mut Children,
     lease: &UnixStream,
     events: &Receiver<Event>,
+    keep: bool,
 ) -> Result<Option<UnixStream>> {
     let mut booting = shared.guests.len();
     let mut committed = false;
@@ -287,12 +285,21 @@ fn dispatch(
             }
             Event::Down(client) => return Ok(Some(client)),
         }
-        if !committed {
-            for guest in &shared.guests {
-                if let NodeState::Gone(gone) = guest.state() {
-                    return Err(guest.boot_error(gone.reason));
-                }
+        if committed {
+            continue;
+        }
+        for guest in &shared.guests {
+            let NodeState::Gone(gone) = guest.state() else {
+                continue;
+            };
+            let error = guest.boot_error(gone.reason);
+            if !keep {
+                return Err(error);
             }
+            committed = true;
+            report(LeaseReport::of(error));
+            let _ = lease.shutdown(Shutdown::Both);
+            break;
         }
     }
     Ok(None)

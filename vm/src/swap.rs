@@ -24,6 +24,9 @@ pub const SERVER_PROGRAM: &str = "/rapidswap/bin/remoteswap-server";
 /// The module's file in its node.
 pub const MODULE: &str = "/rapidswap/modules/remoteswap.ko";
 
+/// Where the modules are in a node.
+pub(crate) const MODULES: &str = "/rapidswap/modules";
+
 const SERVER_LOG: &str = "/run/log/remoteswap-server";
 const SERVER_PID: &str = "/run/remoteswap-server.pid";
 const STATUS: &str = "/sys/kernel/debug/remoteswap/status";

@@ -20,6 +20,7 @@ fn up_with(script: &str, accel: &str) -> Result<serde_json::Value> {
         "--name",
         name,
         "--no-swap",
+        "--cold",
         "--memory",
         "256M",
         "--accel",

@@ -3,8 +3,10 @@
 mod accelerator;
 mod bad_input;
 mod bad_peers;
+mod bringing_up;
 mod commands;
 mod counters;
+mod debugging;
 mod ends;
 mod exec;
 mod faults;

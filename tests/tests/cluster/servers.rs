@@ -38,6 +38,7 @@ fn two_servers_and_a_partition_of_one_pair() -> Result<()> {
     let name = "test-servers";
     let wanted = UpOptions {
         memory_mib: 256,
+        cold: true,
         servers: 2,
         server_mib: 64,
         swap: true,

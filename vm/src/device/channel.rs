@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use super::{Device, escape, words};
+use crate::console::CHARDEV;
 
 /// Name of the virtio-serial port that carries the agent protocol.
 pub const AGENT_PORT: &str = "rapidswap.agent";
@@ -13,20 +14,24 @@ pub const AGENT_PORT: &str = "rapidswap.agent";
 /// Tag of the virtiofs share with the host-built programs and modules.
 pub const PAYLOAD_TAG: &str = "payload";
 
-/// The kernel's console, kept in a file.
+/// The kernel's console, kept in a file whether somebody is at it or not.
 #[derive(Clone, Debug)]
 pub struct Console {
     /// The file it goes to.
     pub log: PathBuf,
+    /// The socket by which somebody can be at it; QEMU makes it.
+    pub socket: PathBuf,
 }
 
 impl Device for Console {
     fn qemu_args(&self) -> Vec<OsString> {
-        let mut log = OsString::from("file,id=console,path=");
-        log.push(escape(self.log.as_os_str()));
+        let mut chardev = OsString::from(format!("socket,id={CHARDEV},path="));
+        chardev.push(escape(self.socket.as_os_str()));
+        chardev.push(",server=on,wait=off,logfile=");
+        chardev.push(escape(self.log.as_os_str()));
         vec![
             "-chardev".into(),
-            log,
+            chardev,
             "-serial".into(),
             "chardev:console".into(),
         ]

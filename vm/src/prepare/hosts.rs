@@ -8,9 +8,10 @@ use std::time::Instant;
 use object::Object;
 use rapidswap_progress::Reporter;
 
-use super::{boot_deadline, kernel, wanted_kernel};
+use super::boot_deadline;
 use crate::device::Accel;
 use crate::error::{Error, Result};
+use crate::kernels::{self, NodeModule};
 use crate::options::UpOptions;
 use crate::profile::{Profile, ProfileNode};
 use crate::qemu::Qemu;
@@ -29,11 +30,11 @@ pub(super) fn prepare(options: &UpOptions, profile: Profile, reporter: &Reporter
     let agent = programs::agent()?;
     let programs = programs::guest()?;
     let started = Instant::now();
-    let wanted = wanted_kernel(options, &profile);
-    let (kernel, mut modules) = kernel(wanted, reporter)?;
-    modules.retain(|path| needed(path));
+    let mut kernel = kernels::ensure(options, reporter)?;
+    let loads = &kernel.loads;
+    kernel.modules.retain(|path| needed(path, loads));
     let build_s = started.elapsed().as_secs_f64();
-    let build_id = build_id(&kernel.vmlinux)?;
+    let build_id = build_id(&kernel.image)?;
     let node = |name: &str, end: &ProfileNode, swaps: bool| {
         let ssh = end.ssh.clone();
         NodePlan {
@@ -60,18 +61,21 @@ pub(super) fn prepare(options: &UpOptions, profile: Profile, reporter: &Reporter
             restored: false,
             reason: String::new(),
         },
-        vmlinux: kernel.vmlinux,
-        kernel: wanted,
+        vmlinux: kernel.image,
+        kernel: options.kernel.clone(),
         kernel_release: kernel.release,
         agent,
         image: PathBuf::new(),
         programs,
-        modules,
+        modules: kernel.modules,
+        loads: kernel.loads,
+        link: options.link,
+        keep: options.keep,
         scratch: PathBuf::new(),
         cpus: options.cpus,
         disk_mib: options.disk_mib,
         server_mib: options.server_mib,
-        boot_deadline_s: boot_deadline(Accel::None, wanted).as_secs(),
+        boot_deadline_s: boot_deadline(Accel::None, &options.kernel).as_secs(),
         build_s,
         swap_to: options.swap_to.clone(),
         nodes: vec![
@@ -82,9 +86,13 @@ pub(super) fn prepare(options: &UpOptions, profile: Profile, reporter: &Reporter
     })
 }
 
-fn needed(module: &Path) -> bool {
+fn needed(module: &Path, loads: &[NodeModule]) -> bool {
     let name = module.file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| name == "remoteswap.ko" || IN_TREE.contains(&name))
+    name.is_some_and(|name| {
+        name == "remoteswap.ko"
+            || IN_TREE.contains(&name)
+            || loads.iter().any(|wanted| wanted.module == name)
+    })
 }
 
 /// What tells a build of the kernel from all others: kernels of one release
@@ -116,8 +124,18 @@ mod tests {
 
     #[test]
     fn a_host_gets_the_modules_that_only_this_project_has() {
-        let names = ["remoteswap.ko", "remote_swap_ram.ko", "lkdtm.ko", "igb.ko"];
-        let sent: Vec<bool> = names.iter().map(|name| needed(Path::new(name))).collect();
-        assert_eq!(sent, [true, true, true, false]);
+        let loads = [NodeModule {
+            node: "client".into(),
+            module: "own.ko".into(),
+        }];
+        let names = [
+            "remoteswap.ko",
+            "remote_swap_ram.ko",
+            "lkdtm.ko",
+            "own.ko",
+            "igb.ko",
+        ];
+        let sent = names.map(|name| needed(Path::new(name), &loads));
+        assert_eq!(sent, [true, true, true, true, false]);
     }
 }

@@ -46,6 +46,7 @@ pub(super) fn machine(plan: &Plan, index: usize, run: &Path, fds: &Descriptors) 
         Box::new(DumpNotes),
         Box::new(Console {
             log: run.join(&node.name).join(console::FILE),
+            socket: console::socket(run, &node.name),
         }),
         Box::new(Control { fd: fds.monitor }),
         Box::new(AgentPort { fd: fds.port }),

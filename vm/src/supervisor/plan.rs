@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::device::Accel;
-use crate::options::KernelVariant;
+use crate::error::Error;
+use crate::kernels::{NodeKernel, NodeModule};
 use crate::profile::{Profile, Ssh};
 use crate::qemu::Qemu;
 use crate::status::Start;
@@ -23,13 +24,19 @@ pub(crate) struct Plan {
     pub(crate) origin: Origin,
     pub(crate) start: Start,
     pub(crate) vmlinux: PathBuf,
-    pub(crate) kernel: KernelVariant,
+    pub(crate) kernel: NodeKernel,
     pub(crate) kernel_release: String,
     pub(crate) agent: PathBuf,
     /// The guests' root file system; empty where there are none.
     pub(crate) image: PathBuf,
     pub(crate) programs: Vec<PathBuf>,
     pub(crate) modules: Vec<PathBuf>,
+    /// Which of them nodes load when their links are up.
+    pub(crate) loads: Vec<NodeModule>,
+    /// Whether there are to be links.
+    pub(crate) link: bool,
+    /// Whether it goes on without a node that did not boot.
+    pub(crate) keep: bool,
     /// For disks; on a file system with room.
     pub(crate) scratch: PathBuf,
     pub(crate) cpus: u32,
@@ -110,4 +117,15 @@ pub(crate) enum LeaseReport {
     },
     /// Anything else that failed.
     Failed(String),
+}
+
+impl LeaseReport {
+    /// What is said of an error.
+    pub(crate) fn of(error: Error) -> LeaseReport {
+        match error {
+            Error::AlreadyUp(_) => LeaseReport::AlreadyUp,
+            Error::Boot { node, reason, tail } => LeaseReport::BootFailed { node, reason, tail },
+            other => LeaseReport::Failed(other.to_string()),
+        }
+    }
 }

@@ -11,12 +11,20 @@ use rapidswap_progress::Reporter;
 use rapidswap_tests::interrupt;
 use rapidswap_tests::median::median;
 use rapidswap_tests::table::Table;
+use rapidswap_tests::wait::wait_until;
 use serde::Serialize;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use builds::Tests;
 use cluster::Measured;
 use others::Others;
+
+/// How long a probe of KVM may go on where its answer is not waited for.
+const KVM_VERDICT: Duration = Duration::from_secs(30);
+
+/// What is decided sooner was not probed.
+const KNOWN_S: f64 = 0.05;
 
 /// What to measure, and how often.
 #[derive(clap::Args)]
@@ -47,6 +55,9 @@ enum Part {
 #[derive(Default, Serialize)]
 struct Rounds {
     up_cold_s: Vec<f64>,
+    up_restored_s: Vec<f64>,
+    kvm_probe_s: Vec<f64>,
+    kvm_cached_s: Vec<f64>,
     vmtest_s: Vec<f64>,
     vng_s: Vec<f64>,
     exec_s: Vec<f64>,
@@ -62,6 +73,9 @@ pub struct Outcome {
     up_cold_s: f64,
     up_vs_vmtest: Option<f64>,
     up_vs_vng: Option<f64>,
+    up_restored_s: f64,
+    kvm_probe_s: f64,
+    kvm_cached_s: f64,
     exec_s: f64,
     panic_verdict_s: f64,
     kernel_cold_s: Option<f64>,
@@ -86,15 +100,21 @@ pub fn bench(env: &Env) -> Result<Outcome> {
         .then(|| Others::find(&kernel.vmlinux))
         .transpose()?;
     let mut rounds = Rounds::default();
+    cluster::save(&env.name)?;
     for round in 0..env.rounds {
         let name = format!("bench env round {}", round + 1);
         let step = reporter.step(&name, Duration::from_secs(60));
         let Measured {
-            up_s,
+            up_cold_s,
+            up_restored_s,
             exec_s,
             panic_verdict_s,
         } = cluster::measure(&env.name)?;
-        rounds.up_cold_s.push(up_s);
+        rounds.up_cold_s.push(up_cold_s);
+        rounds.up_restored_s.push(up_restored_s);
+        let (probe_s, cached_s) = accelerator(&kernel.vmlinux)?;
+        rounds.kvm_probe_s.push(probe_s);
+        rounds.kvm_cached_s.push(cached_s);
         rounds.exec_s.extend(exec_s);
         rounds.panic_verdict_s.push(panic_verdict_s);
         if let Some(others) = &others {
@@ -118,6 +138,9 @@ pub fn bench(env: &Env) -> Result<Outcome> {
         up_cold_s,
         up_vs_vmtest: against(&rounds.vmtest_s),
         up_vs_vng: against(&rounds.vng_s),
+        up_restored_s: middle(&rounds.up_restored_s)?,
+        kvm_probe_s: middle(&rounds.kvm_probe_s)?,
+        kvm_cached_s: middle(&rounds.kvm_cached_s)?,
         exec_s: middle(&rounds.exec_s)?,
         panic_verdict_s: middle(&rounds.panic_verdict_s)?,
         kernel_cold_s: cold.as_ref().map(|cold| cold.kernel_s),
@@ -130,6 +153,25 @@ pub fn bench(env: &Env) -> Result<Outcome> {
         commands: others.map_or_else(Vec::new, |others| others.lines()),
         rounds,
     })
+}
+
+/// Seconds until it is decided what runs the guests, the first time and when
+/// that is remembered.
+fn accelerator(vmlinux: &Path) -> Result<(f64, f64)> {
+    let cache = tempfile::tempdir().context("make an empty cache")?;
+    let decide = || -> Result<f64> {
+        let start = Instant::now();
+        rapidswap_vm::decide(vmlinux, cache.path(), &Reporter::silent())?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let first = decide()?;
+    // A verdict that comes late is remembered when it is there.
+    wait_until("a verdict on KVM", KVM_VERDICT, || {
+        let there = std::fs::read_dir(cache.path())?.next().is_some();
+        // What is known without a probe need not be remembered.
+        Ok((there || first < KNOWN_S).then_some(()))
+    })?;
+    Ok((first, decide()?))
 }
 
 impl Outcome {
@@ -154,6 +196,9 @@ impl Outcome {
         );
         row("as a ratio to vmtest, one VM", self.up_vs_vmtest, 2, "0.7");
         row("as a ratio to virtme-ng, one VM", self.up_vs_vng, 2, "0.3");
+        row("up, restored, s", Some(self.up_restored_s), 1, "1");
+        row("KVM decided, s", Some(self.kvm_probe_s), 2, "3");
+        row("KVM remembered, s", Some(self.kvm_cached_s), 3, "0.050");
         row("exec, s", Some(self.exec_s), 3, "0.060");
         row("panic to verdict, s", Some(self.panic_verdict_s), 3, "0.2");
         row("kernel, empty cache, s", self.kernel_cold_s, 0, "840");

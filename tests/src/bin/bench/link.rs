@@ -14,7 +14,7 @@ use rapidswap_tests::memory_server::ADDRESS;
 use rapidswap_tests::perftest::{average_mib_per_second, typical_latency_us};
 use rapidswap_tests::remote_module::selftest;
 use rapidswap_tests::reports::{Faults, PAGE_PATTERN, PageOuts, parse};
-use rapidswap_tests::scene::Scene;
+use rapidswap_tests::scene::{Scene, end};
 use rapidswap_tests::table::Table;
 use rapidswap_tests::verdict::Splatted;
 use rapidswap_vm::{Cluster, UpOptions};
@@ -44,6 +44,9 @@ pub struct Link {
     /// Rounds of each measurement; medians are taken over these.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// If it fails, leave the cluster for you to look at.
+    #[arg(long)]
+    keep: bool,
     /// Name of the cluster that is brought up for it.
     #[arg(long, default_value = "bench")]
     name: String,
@@ -79,31 +82,32 @@ pub struct Outcome {
 }
 
 /// Brings a cluster up a few times, and measures on the last.
-pub fn bench(cli: &Link) -> Result<Outcome> {
+pub fn bench(cli: &Link, reporter: &Reporter) -> Result<Outcome> {
     interrupt::take_down(&cli.name)?;
-    let reporter = Reporter::auto();
     let options = UpOptions {
         name: cli.name.clone(),
+        keep: cli.keep,
         // What is measured is a start from nothing.
         cold: true,
         ..UpOptions::default()
     };
     let mut rounds = Rounds::default();
     // What has to be built is built by the first `up`, which is not measured.
-    let mut cluster = Cluster::up(&options, &reporter)?;
+    let mut cluster = Cluster::up(&options, reporter)?;
     for _ in 0..cli.rounds {
         cluster.down()?;
         let start = Instant::now();
-        cluster = Cluster::up(&options, &reporter)?;
+        cluster = Cluster::up(&options, reporter)?;
         rounds.up_s.push(start.elapsed().as_secs_f64());
     }
     let scene = Scene::of(cluster)?;
-    let measured = measure(cli, &scene, &reporter, rounds);
+    let measured = measure(cli, &scene, reporter, rounds);
     let splats = scene.splats();
-    if measured.is_err() || !splats.as_ref().is_ok_and(Vec::is_empty) {
+    let good = measured.is_ok() && splats.as_ref().is_ok_and(Vec::is_empty);
+    if !good {
         artifacts::keep(&scene, &cli.name);
     }
-    let down = scene.cluster.down().context("take the cluster down");
+    let down = end(scene.cluster, cli.keep && !good, reporter);
     let outcome = measured?;
     let splats = splats?;
     if !splats.is_empty() {

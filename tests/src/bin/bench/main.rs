@@ -9,8 +9,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use rapidswap_progress::{Events, Reporter};
 use rapidswap_tests::table::Table;
-use rapidswap_tests::verdict::exit_code;
+use rapidswap_tests::verdict::failed;
 use serde::Serialize;
 
 /// Measures swap against the link itself, or with `env` the environment
@@ -25,6 +26,10 @@ struct Cli {
     /// Print one JSON object on stdout and nothing else there.
     #[arg(long, global = true)]
     json: bool,
+    /// How steps report themselves on stderr: text, or json, a line for each event.
+    #[arg(long, global = true, value_name = "FORM", default_value = "text")]
+    #[arg(env = "RAPIDSWAP_EVENTS", hide_env_values = true)]
+    events: Events,
 }
 
 #[derive(Subcommand)]
@@ -36,18 +41,21 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    let reporter = Reporter::new(cli.events);
     let done = match &cli.command {
-        None => link::bench(&cli.link).and_then(|found| show(&cli, &found, &found.table())),
+        None => {
+            link::bench(&cli.link, &reporter).and_then(|found| show(&cli, &found, &found.table()))
+        }
         Some(Command::Env(options)) => {
             env::bench(options).and_then(|found| show(&cli, &found, &found.table()))
         }
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench: {error:#}");
-            ExitCode::from(exit_code(&error))
+        Ok(()) => {
+            reporter.ended(0, None);
+            ExitCode::SUCCESS
         }
+        Err(error) => ExitCode::from(failed("bench", &error, &reporter)),
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use crate::complete;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::{ArgValueCompleter, Shell};
-use rapidswap_vm::{AccelChoice, Cap, DEFAULT_NAME, KernelVariant, Percent, Size};
+use rapidswap_progress::Events;
+use rapidswap_vm::{AccelChoice, Cap, DEFAULT_NAME, ModuleFolder, NodeKernel, Percent, Size};
 
 /// Swap to another machine's memory: clusters of VMs joined by soft-RoCE.
 #[derive(Debug, Parser)]
@@ -16,6 +17,11 @@ pub struct Args {
     #[arg(long, global = true, default_value = DEFAULT_NAME)]
     #[arg(add = ArgValueCompleter::new(complete::clusters))]
     pub name: String,
+    /// How long steps report themselves on standard error: as text, or as a line of
+    /// JSON for each event.
+    #[arg(long, global = true, value_name = "FORM", default_value = "text")]
+    #[arg(env = "RAPIDSWAP_EVENTS", hide_env_values = true)]
+    pub events: Events,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -37,6 +43,21 @@ signal if one killed it); else 0 for success and
   126  the command is there and cannot be executed
   127  there is no such command
   130  interrupted";
+
+const BISECT: &str = "\
+Exit status, as `git bisect run` takes it:
+    0  good: the command ended with 0, and no kernel complained
+    1  bad: it did not, or took too long, or a kernel did not boot, panicked or complained
+  125  to be skipped: the kernel or a module could not be built, QEMU failed, or the
+       command ended with 125
+  128  the end: the command line is wrong
+
+In a source tree of Linux:
+  git bisect start BAD GOOD
+  git bisect run /path/to/rapidswap bisect-run --kernel . --timeout 2m -- sh -c 'CHECK'";
+
+/// The name of a cluster for bisecting, unless another is given.
+pub const BISECTED: &str = "bisect";
 
 /// What can be done.
 #[derive(Debug, Subcommand)]
@@ -91,6 +112,21 @@ pub enum Command {
         /// Where to: NODE:PATH, or a path here; a directory keeps the name.
         to: OsString,
     },
+    /// Be at a node's serial console, with a shell on it; leave with Ctrl-] q.
+    Console {
+        /// `client`, `server`, `server2`, …
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
+        node: String,
+    },
+    /// Debug a node's kernel: gdb with its symbols, connected; the node stands still meanwhile.
+    Gdb {
+        /// `client`, `server`, `server2`, …
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
+        node: String,
+        /// More for gdb, such as -batch -ex bt.
+        #[arg(last = true, value_name = "ARGS")]
+        arguments: Vec<OsString>,
+    },
     /// Print what a node's kernel said on its console.
     Logs {
         /// Go on with what it says from now on, until the cluster ends.
@@ -133,6 +169,29 @@ pub enum Command {
         dump: bool,
         /// Where to; a new directory here unless given.
         dir: Option<PathBuf>,
+    },
+    /// Remove what was not used for longest from the cache of kernels, modules and images.
+    Clean {
+        /// How large the cache may stay.
+        #[arg(long, value_name = "SIZE", default_value = "10G")]
+        limit: Size,
+        /// Only say what would go.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// One step of `git bisect run`: bring a cluster up, run a command on its client, and
+    /// end it.
+    #[command(after_help = BISECT)]
+    BisectRun {
+        /// How the cluster is to be.
+        #[command(flatten)]
+        up: Box<Up>,
+        /// A command that takes longer is bad.
+        #[arg(long, value_name = "TIME")]
+        timeout: Option<humantime::Duration>,
+        /// The command and its arguments, passed as typed.
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
     },
     /// Print completions for a shell.
     Completions {
@@ -254,7 +313,7 @@ pub struct Up {
     /// Processors of each node.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub cpus: u32,
-    /// Stop after the link proof: no server, no module, no swap.
+    /// Stop after the link proof: no memory server, no swap.
     #[arg(long)]
     pub no_swap: bool,
     /// Memory that each server offers.
@@ -270,9 +329,21 @@ pub struct Up {
     /// Size of the client's swap disk.
     #[arg(long, value_name = "SIZE", default_value = "256M")]
     pub disk: Size,
-    /// Which kernel the nodes run.
-    #[arg(long, value_enum, default_value = "release")]
-    pub kernel: KernelVariant,
+    /// Which kernel the nodes run: release, debug, host, a source tree of Linux, which
+    /// is built as far as it changed, or an image as it is, vmlinux or bzImage, with the
+    /// modules in `modules/` beside it.
+    #[arg(long, value_name = "KERNEL", default_value = "release")]
+    pub kernel: NodeKernel,
+    /// A folder of modules, built for the nodes' kernel and loaded by the client, or by
+    /// another node. May be given several times.
+    #[arg(long = "module", value_name = "[NODE=]DIR")]
+    pub modules: Vec<ModuleFolder>,
+    /// Stop after the boot: no links, no module, no swap.
+    #[arg(long)]
+    pub no_link: bool,
+    /// If something fails, leave what there is for you to look at.
+    #[arg(long)]
+    pub keep: bool,
     /// What the nodes are and what joins them: `profiles/NAME.toml`, or the path
     /// of such a file.
     #[arg(long, value_name = "NAME", default_value = "rxe")]

@@ -21,7 +21,9 @@ const PANIC: i32 = 98;
 /// What one cluster took, in seconds.
 pub struct Measured {
     /// Two VMs, link proved.
-    pub up_s: f64,
+    pub up_cold_s: f64,
+    /// The same from a saved state.
+    pub up_restored_s: f64,
     /// A program that says something and exits with a status.
     pub exec_s: Vec<f64>,
     /// From the moment that a kernel is told to panic until a command that
@@ -29,19 +31,46 @@ pub struct Measured {
     pub panic_verdict_s: f64,
 }
 
-/// Brings a cluster up, measures on it, and takes it down.
+/// Brings a cluster up and takes it down, so that its state is saved.
+pub fn save(name: &str) -> Result<()> {
+    up(name, &[])?;
+    down(name)
+}
+
+/// Brings a cluster up, measures on it, and takes it down; then once more from
+/// the saved state.
 pub fn measure(name: &str) -> Result<Measured> {
-    let up = ["--name", name, "up", "--no-swap", "--accel", "tcg"];
-    let (_, up_s) = timed_ok(&mut rapidswap::command(&up))?;
+    let up_cold_s = up(name, &["--cold"])?;
     let measured = on(name);
-    let down = timed_ok(&mut rapidswap::command(&["--name", name, "down"]));
+    let ended = down(name);
     let (exec_s, panic_verdict_s) = measured?;
-    down?;
+    ended?;
+    let up_restored_s = up(name, &[])?;
+    let status = timed_ok(&mut rapidswap::command(&[
+        "--name", name, "status", "--json",
+    ]));
+    down(name)?;
+    let status: serde_json::Value = serde_json::from_slice(&status?.0.stdout)?;
+    ensure!(
+        status["start"]["restored"] == true,
+        "the cluster was not restored: {}",
+        status["start"]["reason"]
+    );
     Ok(Measured {
-        up_s,
+        up_cold_s,
+        up_restored_s,
         exec_s,
         panic_verdict_s,
     })
+}
+
+fn up(name: &str, more: &[&str]) -> Result<f64> {
+    let up = ["--name", name, "up", "--no-swap", "--accel", "tcg"];
+    Ok(timed_ok(rapidswap::command(&up).args(more))?.1)
+}
+
+fn down(name: &str) -> Result<()> {
+    timed_ok(&mut rapidswap::command(&["--name", name, "down"])).map(drop)
 }
 
 fn on(name: &str) -> Result<(Vec<f64>, f64)> {
