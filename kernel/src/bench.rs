@@ -46,6 +46,8 @@ vmlinux: mm.c
 \t@echo '  CC      mm.o'
 \t@! grep -n 'syntax error:' mm.c
 \tcp mm.c $(O)/vmlinux
+targz-pkg: vmlinux modules
+\tsed 's/^/packed /' $(O)/vmlinux > $(O)/linux-6.12.3$(LOCALVERSION)-x86.tar.gz
 modules:
 \tmkdir -p $(O)/lib $(O)/include/config
 \techo x > $(O)/lib/x.ko

@@ -20,7 +20,7 @@ impl Compilers {
     /// bindgen reads and what clang compiles must be the same.
     pub(crate) fn of(variant: Variant, libclang: &Path) -> Compilers {
         match variant {
-            Variant::Release => Compilers::Gnu,
+            Variant::Release | Variant::Host => Compilers::Gnu,
             Variant::Debug => Compilers::Llvm(libclang.with_file_name("bin")),
         }
     }

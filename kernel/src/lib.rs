@@ -28,6 +28,7 @@ mod lock;
 mod make;
 mod menu;
 mod module_sources;
+mod package;
 #[cfg(test)]
 mod pipeline_tests;
 mod series;
@@ -55,14 +56,31 @@ pub enum Variant {
     Release,
     /// The same with checks of locks, memory and more, built with clang.
     Debug,
+    /// For machines that boot by themselves, and their RDMA cards.
+    Host,
 }
 
 impl Variant {
+    /// All there are.
+    pub const ALL: [Variant; 3] = [Variant::Release, Variant::Debug, Variant::Host];
+
     /// Its name on command lines and in the cache.
     pub fn name(self) -> &'static str {
         match self {
             Variant::Release => "release",
             Variant::Debug => "debug",
+            Variant::Host => "host",
+        }
+    }
+
+    /// The names of its configuration fragments: `config/NAME.config`. A later
+    /// one overrides an earlier one.
+    pub fn fragments(self) -> &'static [&'static str] {
+        match self {
+            Variant::Release => &["base", "vm"],
+            Variant::Debug => &["base", "vm", "debug"],
+            // It boots in a virtual machine too, where it is tested.
+            Variant::Host => &["base", "vm", "host", "mlx"],
         }
     }
 }
@@ -146,8 +164,9 @@ pub fn configure(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
 /// takes for the fragments to give that very configuration again, which is
 /// checked before. Returns none, and writes nothing, if nothing was changed.
 ///
-/// `fragment` is the name of the fragment, which need not exist; by default it
-/// is `vm` for the release kernel and `debug` for the other.
+/// `fragment` is the name of one of the variant's fragments, whose file need not
+/// exist; by default it is `vm` for the release kernel and `debug` or `host`
+/// for the others.
 pub fn config(
     variant: Variant,
     fragment: Option<&str>,
@@ -155,6 +174,12 @@ pub fn config(
     reporter: &Reporter,
 ) -> Result<Option<ConfigChange>> {
     Builder::open_default(variant)?.edit_config(variant, fragment, interface, reporter)
+}
+
+/// The kernel of this checkout as a compressed tar file of what belongs below
+/// `/` on a machine that boots it; made now if the cache does not have it.
+pub fn package(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
+    Builder::open_default(variant)?.package(variant, reporter)
 }
 
 /// Makes a git tree with the series as commits on the tag `base`, or brings

@@ -184,7 +184,7 @@ fn unpack(
     let stamp = tree.join(".git").join(ORIGIN_STAMP);
     fs::write(&stamp, &tarball.sha256).map_err(Error::file("write", &stamp))?;
     // Before the tree, so that a kill in between leaves no objects of another.
-    for variant in [Variant::Release, Variant::Debug] {
+    for variant in Variant::ALL {
         let build = cache.build(variant);
         if build.exists() {
             fs::remove_dir_all(&build).map_err(Error::file("remove", &build))?;

@@ -37,6 +37,9 @@ pub enum Command {
         /// One JSON line on stdout instead of a table.
         #[arg(long)]
         json: bool,
+        /// As if the device offered no more of this attribute.
+        #[arg(long, value_name = "ATTRIBUTE=VALUE", value_parser = cap)]
+        cap: Vec<(String, u64)>,
     },
 }
 
@@ -56,6 +59,9 @@ pub struct Link {
     /// Network interface.
     #[arg(long, value_name = "NETDEV")]
     pub dev: String,
+    /// RDMA device, where the interface does not tell: over InfiniBand it does not.
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
     /// Address to give it, as 10.77.0.1/24; kept as it is unless given.
     #[arg(long, value_name = "ADDR/PREFIX")]
     pub addr: Option<Cidr>,
@@ -144,6 +150,12 @@ pub fn complain(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
+fn cap(text: &str) -> Result<(String, u64), &'static str> {
+    let cap = text.split_once('=');
+    let cap = cap.and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
+    cap.ok_or("not a limit: write one as max_qp_rd_atom=8")
+}
+
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -180,10 +192,13 @@ mod tests {
             panic!("not a ping");
         };
         assert_eq!((ping.listen, ping.connect), (peer, None));
-        assert!(matches!(
-            parse("x parity --json"),
-            Command::Parity { json: true, .. }
-        ));
+        let Command::Parity {
+            json: true, cap, ..
+        } = parse("x parity --json --cap max_qp=8")
+        else {
+            panic!("not a comparison");
+        };
+        assert_eq!(cap, [("max_qp".to_owned(), 8)]);
     }
 
     #[test]
@@ -201,6 +216,8 @@ mod tests {
             "x link --dev eth0 --addr 0.0.0.0/0",
             "x link --dev eth0 --kind roce",
             "x link --dev eth0 --mtu 100",
+            "x parity --cap max_qp",
+            "x parity --cap max_qp=few",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

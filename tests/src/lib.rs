@@ -17,6 +17,7 @@ pub mod limit;
 pub mod median;
 pub mod memory_server;
 pub mod perftest;
+pub mod posed;
 pub mod processes;
 pub mod provoke;
 pub mod rapidswap;

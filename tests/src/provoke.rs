@@ -69,6 +69,7 @@ fn own_module(guest: &Guest, name: &str) -> Result<String> {
     let variant = match kernel_variant()? {
         KernelVariant::Release => Variant::Release,
         KernelVariant::Debug => Variant::Debug,
+        KernelVariant::Host => Variant::Host,
     };
     let reporter = Reporter::auto();
     let kernel = rapidswap_kernel::ensure(variant, &reporter)?;

@@ -93,12 +93,20 @@ pub fn scaled(limit: Duration) -> Result<Duration> {
     Ok(limit * kernel_variant()?.patience())
 }
 
+/// What the tests' nodes are: `$RAPIDSWAP_PROFILE`, `rxe` by default.
+fn profile() -> String {
+    let set = std::env::var("RAPIDSWAP_PROFILE").ok();
+    set.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "rxe".to_owned())
+}
+
 /// How a cluster for tests is brought up: swap is each test's own affair.
 pub fn options(name: &str) -> Result<UpOptions> {
     Ok(UpOptions {
         name: name.to_owned(),
         swap: false,
         kernel: kernel_variant()?.into(),
+        profile: profile(),
         accel: accel()?,
         ..UpOptions::default()
     })
@@ -108,7 +116,7 @@ pub fn options(name: &str) -> Result<UpOptions> {
 /// kernel fault appears on either console meanwhile.
 pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
     let name = match kernel_variant()? {
-        KernelVariant::Release => "test-main",
+        KernelVariant::Release | KernelVariant::Host => "test-main",
         KernelVariant::Debug => "test-debug",
     };
     let _alone = lock(name)?;

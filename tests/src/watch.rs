@@ -7,8 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow};
-use rapidswap_vm::{Collected, KernelVariant, Node, NodeState, Outcome, TestRun};
-use serde_json::Value;
+use rapidswap_vm::{Collected, Fault, KernelVariant, Node, NodeState, Outcome, TestRun};
 
 use crate::allowed::Allowed;
 use crate::artifacts;
@@ -73,7 +72,7 @@ fn limited(
             let collected = artifacts::keep(scene, name);
             for node in scene.cluster.nodes().unwrap_or_default() {
                 // One that is gone already needs no end.
-                let _ = node.qmp("quit", Value::Null);
+                let _ = scene.cluster.fault(&Fault::Kill(node.name().to_owned()));
             }
             Some(collected)
         });

@@ -253,9 +253,10 @@ impl Cluster {
         Ok(splats)
     }
 
-    /// The QEMU command line of a node, as one would type it.
+    /// The command line of a node's QEMU, or of the ssh to a host, as one would
+    /// type it.
     pub fn command_line(&self, node: &str) -> Result<String> {
-        let path = self.run_dir.join(node).join("qemu.txt");
+        let path = self.node(node)?.status()?.command_line;
         fs::read_to_string(&path).what(|| format!("cannot read {}", path.display()))
     }
 

@@ -30,6 +30,8 @@ pub enum Accel {
     Kvm,
     /// QEMU's translator.
     Tcg,
+    /// No QEMU: the nodes are hosts.
+    None,
 }
 
 impl Accel {
@@ -38,6 +40,7 @@ impl Accel {
         match self {
             Accel::Kvm => "kvm",
             Accel::Tcg => "tcg",
+            Accel::None => "none",
         }
     }
 }
@@ -58,7 +61,7 @@ impl Device for Board {
         let (accel, cpu) = match self.accel {
             Accel::Kvm => ("kvm", "host"),
             // Five-level page tables only make the translated MMU slower.
-            Accel::Tcg => ("tcg,thread=multi,tb-size=256", "max,la57=off"),
+            Accel::Tcg | Accel::None => ("tcg,thread=multi,tb-size=256", "max,la57=off"),
         };
         let memory = self.memory_mib;
         let mut args = vec![

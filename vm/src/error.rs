@@ -100,6 +100,9 @@ pub enum Error {
         /// Its status and what it said.
         detail: String,
     },
+    /// Only a virtual machine can do this.
+    #[error("node `{0}` is a host, and this takes a virtual machine: use a profile such as rxe")]
+    Host(String),
     /// The supervisor refused or failed.
     #[error("{0}")]
     Supervisor(String),

@@ -13,10 +13,11 @@ use crate::node::Node;
 use crate::profile::{Address, Profile};
 
 /// Where the payload's programs are in a node.
-const RXE_SETUP: &str = "/rapidswap/bin/rxe-setup";
+pub(crate) const RXE_SETUP: &str = "/rapidswap/bin/rxe-setup";
 
-/// Longest time one half of the proof may take, connecting included.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// Longest time one half of the proof may take between adapters, connecting
+/// included.
+const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The same for one half of the check.
 const CHECK_DEADLINE: Duration = Duration::from_secs(20);
@@ -32,7 +33,7 @@ pub(crate) fn prove(
     kernel: &NodeKernel,
     reporter: &Reporter,
 ) -> Result<()> {
-    let deadline = DEADLINE * kernel.patience();
+    let deadline = profile.scaled(DEADLINE) * kernel.patience();
     let pairs = pairs(ends);
     let step = reporter.step(
         "link proof",
@@ -124,20 +125,19 @@ impl Moved {
 
 /// Brings the link up on one node.
 pub(crate) fn set_up(node: &Node, profile: &Profile, address: Address) -> Result<()> {
-    let (address, mtu) = (address.to_string(), profile.link.mtu.to_string());
-    let link = [
-        "link",
-        "--dev",
-        &profile.link.netdev,
-        "--addr",
-        &address,
-        "--mtu",
-        &mtu,
-        "--kind",
-        &profile.link.kind,
+    let mut link = vec![
+        RXE_SETUP.to_owned(),
+        "link".to_owned(),
+        format!("--dev={}", profile.netdev(node.name())),
+        format!("--addr={address}"),
+        format!("--kind={}", profile.link.kind),
     ];
-    node.run("setting up the link", [RXE_SETUP].iter().chain(&link))
-        .map(drop)
+    link.extend(profile.link.mtu.map(|mtu| format!("--mtu={mtu}")));
+    let device = profile
+        .of(node.name())
+        .and_then(|node| node.device.as_ref());
+    link.extend(device.map(|device| format!("--device={device}")));
+    node.run("setting up the link", link).map(drop)
 }
 
 /// One side of what `rxe-setup` does with the node that listens at `listener`.

@@ -56,7 +56,8 @@ pub fn printable(program: &str, args: &[OsString]) -> String {
     text
 }
 
-fn quote(arg: &OsStr) -> String {
+/// An argument as a shell takes it.
+pub(crate) fn quote(arg: &OsStr) -> String {
     let text = arg.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -103,7 +104,7 @@ mod tests {
                     local: "/run/client.link".into(),
                     remote: "/run/server.link".into(),
                     station: 1,
-                    mtu: 4200,
+                    mtu: Some(4200),
                 }),
                 Box::new(Payload { fd: 13 }),
             ],

@@ -36,6 +36,8 @@ pub enum KernelVariant {
     Release,
     /// With KASAN, lockdep, kmemleak and other checks; slow.
     Debug,
+    /// For machines that boot by themselves, with their RDMA cards.
+    Host,
 }
 
 impl KernelVariant {
@@ -43,7 +45,7 @@ impl KernelVariant {
     /// Without KVM the debug kernel takes ten times as long to boot.
     pub fn patience(self) -> u32 {
         match self {
-            KernelVariant::Release => 1,
+            KernelVariant::Release | KernelVariant::Host => 1,
             KernelVariant::Debug => 12,
         }
     }
@@ -53,6 +55,7 @@ impl KernelVariant {
         match self {
             KernelVariant::Release => Variant::Release,
             KernelVariant::Debug => Variant::Debug,
+            KernelVariant::Host => Variant::Host,
         }
     }
 }
@@ -62,6 +65,7 @@ impl fmt::Display for KernelVariant {
         f.write_str(match self {
             KernelVariant::Release => "release",
             KernelVariant::Debug => "debug",
+            KernelVariant::Host => "host",
         })
     }
 }

@@ -1,12 +1,15 @@
 //! What has to exist before a cluster can start: kernel, module, image,
 //! programs, room on the disk. Each is looked at before anything is started.
 
+mod hosts;
+
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
+use rapidswap_images::Machine;
 use rapidswap_progress::Reporter;
 
 use crate::accel::{self, Choice};
@@ -41,6 +44,13 @@ const CHECKS_PART: u64 = 5;
 pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> {
     options.validate()?;
     let profile = Profile::load(&options.profile)?;
+    let options = &UpOptions {
+        kernel: wanted_kernel(options, &profile),
+        ..options.clone()
+    };
+    if profile.is_hosts() {
+        return hosts::prepare(options, profile, reporter);
+    }
     let nodes = nodes(options, &profile)?;
     let cache = cache()?;
     let scratch = cache.join("scratch");
@@ -56,7 +66,7 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
 
     let started = Instant::now();
     let kernel = kernels::ensure(options, reporter)?;
-    let image = rapidswap_images::ensure(reporter).map_err(failed)?;
+    let image = rapidswap_images::ensure(Machine::Guest, reporter).map_err(failed)?;
     let build_s = started.elapsed().as_secs_f64();
 
     let choice = match known {
@@ -135,10 +145,19 @@ fn nodes(options: &UpOptions, profile: &Profile) -> Result<Vec<NodePlan>> {
                 false => memory_mib + options.server_mib + SERVER_EXTRA_MIB,
             }),
             swap_disk: swaps,
+            host: None,
             name,
         }
     };
     Ok(nodes.into_iter().map(plan).collect())
+}
+
+/// The kernel asked for; where none is, the profile's.
+fn wanted_kernel(options: &UpOptions, profile: &Profile) -> NodeKernel {
+    match &options.kernel {
+        NodeKernel::Variant(KernelVariant::Release) => profile.kernel.into(),
+        other => other.clone(),
+    }
 }
 
 fn announce(choice: &Choice, reporter: &Reporter) {
@@ -154,7 +173,7 @@ fn announce(choice: &Choice, reporter: &Reporter) {
 fn boot_deadline(accel: Accel, kernel: &NodeKernel) -> Duration {
     let base = match accel {
         Accel::Kvm => 60,
-        Accel::Tcg => 120,
+        Accel::Tcg | Accel::None => 120,
     };
     Duration::from_secs(base) * kernel.patience()
 }

@@ -52,6 +52,15 @@ impl Qemu {
         })
     }
 
+    /// None, for nodes that are hosts.
+    pub(crate) fn none() -> Qemu {
+        Qemu {
+            program: PathBuf::new(),
+            version: "none".into(),
+            named: false,
+        }
+    }
+
     /// What changes whenever it may behave otherwise.
     pub(crate) fn identity(&self) -> String {
         let meta = fs::metadata(&self.program);

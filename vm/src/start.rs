@@ -26,6 +26,10 @@ const SAVE: Duration = Duration::from_secs(1);
 /// Starts the nodes of a plan and proves their link. `cold` forbids saved
 /// states.
 pub(crate) fn start(mut plan: Plan, cold: bool, reporter: &Reporter) -> Result<Lease> {
+    if plan.profile.is_hosts() {
+        plan.start.reason = "hosts run already".into();
+        return boot(plan, None, reporter);
+    }
     if cold || !plan.link {
         return boot(plan, None, reporter);
     }

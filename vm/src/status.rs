@@ -88,14 +88,16 @@ pub struct NodeStatus {
     pub link_up: bool,
     /// Its address on the link.
     pub address: String,
-    /// Its memory in MiB.
+    /// Its memory in MiB; 0 of a host, which has what it has.
     pub memory_mib: u64,
-    /// Its QEMU process.
+    /// Its QEMU process, or the `ssh` to it.
     pub pid: u32,
-    /// The file its console goes to.
+    /// The file its console goes to, or its kernel's log.
     pub console: PathBuf,
-    /// The file that holds its QEMU command line.
+    /// The file that holds that process's command line.
     pub command_line: PathBuf,
+    /// The device there that is swapped to, if it is the client.
+    pub swap_area: Option<PathBuf>,
 }
 
 /// How a node is.

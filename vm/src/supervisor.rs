@@ -12,6 +12,7 @@ mod fate;
 mod faults;
 mod guest;
 mod hardware;
+mod host;
 mod plan;
 mod port;
 mod relay;
@@ -44,7 +45,8 @@ use nix::unistd::dup2;
 use children::Children;
 use faults::Links;
 use guest::Guest;
-pub(crate) use plan::{LeaseOrder, LeaseReport, NodePlan, Origin, Plan};
+use host::Parcel;
+pub(crate) use plan::{HostPlan, LeaseOrder, LeaseReport, NodePlan, Origin, Plan};
 
 /// Name of the socket in the run directory.
 pub(crate) const SOCKET: &str = "socket";
@@ -127,16 +129,24 @@ fn supervise(plan: &Plan, lease: &UnixStream, signals: SigSet) -> Result<()> {
     let outcome = started.and_then(|shared| {
         watch_lease(lease, sender.clone())?;
         drop(sender);
-        dispatch(&shared, &mut children, lease, &events, plan.keep)
+        let client = dispatch(&shared, &mut children, lease, &events, plan.keep);
+        // In this order: a client that is on its way out needs its server.
+        let left: Vec<_> = shared.guests.iter().map(|guest| guest.leave()).collect();
+        Ok((client?, left.into_iter().collect::<Result<()>>()))
     });
     children.end();
     drop(run);
     sweeper.end();
     // The client's connection ends with its answer; all is gone by now.
-    if let Some(client) = outcome? {
-        let _ = request::send(&client, &request::Reply::Done, &[]);
+    let (client, left) = outcome?;
+    if let Some(client) = client {
+        let reply = match &left {
+            Ok(()) => request::Reply::Done,
+            Err(error) => request::Reply::Failed(error.to_string()),
+        };
+        let _ = request::send(&client, &reply, &[]);
     }
-    Ok(())
+    left
 }
 
 /// Starts the nodes and answers commands.
@@ -154,9 +164,17 @@ fn start(
         .what(|| "cannot write the initrd".into())?;
     let names = plan.nodes.iter().map(|node| node.name.clone()).collect();
     let links = Links::new(run.to_owned(), names)?;
+    let hosts = plan.nodes.iter().any(|node| node.host.is_some());
+    let parcel = hosts.then(|| Parcel::pack(run, &payload, &plan.agent));
+    let parcel = parcel.transpose()?.map(Arc::new);
     let mut guests = Vec::new();
-    for index in 0..plan.nodes.len() {
-        guests.push(Arc::new(Guest::start(plan, index, run, children, events)?));
+    for (index, node) in plan.nodes.iter().enumerate() {
+        guests.push(Arc::new(match (&node.host, &parcel) {
+            (Some(host), Some(parcel)) => {
+                Guest::reach(plan, index, host, Arc::clone(parcel), run, children)?
+            }
+            _ => Guest::start(plan, index, run, children, events)?,
+        }));
     }
     let status = Status {
         name: plan.name.clone(),

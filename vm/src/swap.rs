@@ -15,9 +15,6 @@ use crate::error::{Error, Result, names};
 use crate::node::Node;
 use crate::profile::{CLIENT, SERVER};
 
-/// The swap area of the client, a disk.
-pub const AREA: &str = "/dev/vdb";
-
 /// The server's control socket in its node.
 pub const SERVER_CONTROL: &str = "/run/remoteswap.sock";
 
@@ -64,6 +61,7 @@ pub fn on(cluster: &Cluster, options: &SwapOptions) -> Result<()> {
     let status = cluster.status()?;
     let port = status.profile.link.port;
     let client = cluster.known(CLIENT);
+    let area = area(&client)?;
     let servers = status.addresses()?.into_iter().skip(1);
     let servers: Vec<_> = servers
         .map(|(name, address)| {
@@ -83,20 +81,31 @@ pub fn on(cluster: &Cluster, options: &SwapOptions) -> Result<()> {
             .iter()
             .map(|(node, listen)| scope.spawn(|| start_server(node, *listen, options.server_mib)));
         let serving: Vec<_> = serving.collect();
-        prepare_area(&client)?;
+        prepare_area(&client, &area)?;
         let mut ended = serving.into_iter().map(|one| one.join());
         ended.try_for_each(|one| one.unwrap_or(Err(Error::SupervisorGone)))
     })?;
     insert_module(&client, used)?;
-    client.run("swapon", ["swapon", AREA])?;
+    client.run("swapon", ["swapon", &area])?;
     wait_for_session(&client)
+}
+
+/// The device that a client swaps to.
+pub fn area(client: &Node) -> Result<String> {
+    let area = client.status()?.swap_area;
+    let area = area.and_then(|path| path.to_str().map(str::to_owned));
+    area.ok_or_else(|| Error::Step {
+        what: "looking for the swap device".into(),
+        node: client.name().into(),
+        detail: "it has none".into(),
+    })
 }
 
 /// Turns remote swap off again: swap area, module, server, in this order.
 pub fn off(cluster: &Cluster) -> Result<()> {
     let status = cluster.status()?;
     let client = cluster.known(CLIENT);
-    client.run("swapoff", ["swapoff", AREA])?;
+    client.run("swapoff", ["swapoff", &area(&client)?])?;
     client.run("removing the module", ["rmmod", "remoteswap"])?;
     client.run(
         "clearing the area",
@@ -172,11 +181,11 @@ pub fn server_stats(server: &Node) -> Result<serde_json::Value> {
 }
 
 /// Makes the swap area and selects it for the remote backend.
-pub fn prepare_area(client: &Node) -> Result<()> {
+pub fn prepare_area(client: &Node, area: &str) -> Result<()> {
     // Soft-RoCE takes its packets' memory without waiting for reclaim, so
     // some has to be free while reclaim goes on.
     let script = format!(
-        "echo 32768 > /proc/sys/vm/min_free_kbytes && mkswap {AREA} && printf %s {AREA} > {SELECTED}"
+        "echo 32768 > /proc/sys/vm/min_free_kbytes && mkswap {area} && printf %s {area} > {SELECTED}"
     );
     client
         .run("making the swap area", ["sh", "-c", &script])

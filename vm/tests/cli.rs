@@ -114,8 +114,8 @@ fn options_out_of_range_are_one_line() {
             "--disk 9999999M is out of range",
         ),
         (
-            &["up", "--profile", "mlx4"],
-            "no profile named `mlx4`: use rxe",
+            &["up", "--profile", "mlx6"],
+            "no profile named `mlx6`: use mlx4, mlx5, rxe, siw",
         ),
         (&["up", "--name", "a/b"], "`a/b` is not a cluster name"),
         (&["down", "--name", "../x"], "`../x` is not a cluster name"),

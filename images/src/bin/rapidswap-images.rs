@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rapidswap_images::Machine;
 use rapidswap_progress::Reporter;
 
 /// The guests' root file system.
@@ -17,15 +18,25 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Build the image of images/packages.txt unless it is cached, and print its path.
-    Build,
+    Build {
+        /// That of images/posed-host.txt instead.
+        #[arg(long)]
+        posed_host: bool,
+    },
     /// Print the key under which it is cached.
     Key,
 }
 
 fn main() -> ExitCode {
     let answer = match Arguments::parse().command {
-        Command::Build => rapidswap_images::ensure(&Reporter::auto())
-            .map(|image| image.root.display().to_string()),
+        Command::Build { posed_host } => {
+            let machine = match posed_host {
+                true => Machine::PosedHost,
+                false => Machine::Guest,
+            };
+            rapidswap_images::ensure(machine, &Reporter::auto())
+                .map(|image| image.root.display().to_string())
+        }
         Command::Key => rapidswap_images::key(),
     };
     match answer {

@@ -121,8 +121,8 @@ pub struct Link {
     pub remote: PathBuf,
     /// Last byte of the MAC address.
     pub station: u8,
-    /// Its MTU in bytes.
-    pub mtu: u16,
+    /// Its MTU in bytes, if not that of any Ethernet.
+    pub mtu: Option<u16>,
 }
 
 impl Device for Link {
@@ -133,9 +133,12 @@ impl Device for Link {
         netdev.push(escape(self.remote.as_os_str()));
         // Without a boot ROM: the firmware would initialise it.
         let mac = MAC.map(|byte| format!("{byte:02x}")).join(":");
+        let mtu = self
+            .mtu
+            .map_or_else(String::new, |mtu| format!("host_mtu={mtu},"));
         let device = format!(
-            "virtio-net-pci,netdev={LINK},mac={mac}:{:02x},host_mtu={},romfile=",
-            self.station, self.mtu
+            "virtio-net-pci,netdev={LINK},mac={mac}:{:02x},{mtu}romfile=",
+            self.station
         );
         vec!["-netdev".into(), netdev, "-device".into(), device.into()]
     }

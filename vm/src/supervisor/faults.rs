@@ -80,6 +80,12 @@ impl Links {
 /// Carries one fault out; it has happened when this returns.
 pub(super) fn inject(fault: Fault, shared: &Shared, events: &Sender<Event>) -> Result<()> {
     let links = &shared.links;
+    if let (Fault::Loss(_) | Fault::Delay(_) | Fault::Partition(..), Some(host)) =
+        (&fault, shared.guests.iter().find(|guest| guest.is_host()))
+    {
+        // Their packets do not pass here.
+        return Err(Error::Host(host.name.clone()));
+    }
     match fault {
         Fault::Link { node, up } => shared.known(&node)?.set_link(up),
         Fault::Loss(loss) => links.change(|faults| faults.loss = loss),
@@ -96,6 +102,7 @@ pub(super) fn inject(fault: Fault, shared: &Shared, events: &Sender<Event>) -> R
         Fault::Clear => {
             links.change(|faults| *faults = LinkFaults::default())?;
             let left = shared.guests.iter();
+            let left = left.filter(|guest| !guest.is_host());
             for guest in left.filter(|guest| !matches!(guest.state(), NodeState::Gone(_))) {
                 guest.set_link(true)?;
                 guest.resume()?;

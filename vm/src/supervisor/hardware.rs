@@ -13,6 +13,9 @@ use crate::device::{
 use crate::error::{IoContext, Result};
 use crate::machine::Machine;
 
+/// The device to swap to, as a client knows it: the second disk.
+pub(super) const SWAP: &str = "/dev/vdb";
+
 /// What a QEMU inherits.
 pub(super) struct Descriptors {
     pub(super) monitor: RawFd,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::Accel;
 use crate::error::Error;
 use crate::kernels::{NodeKernel, NodeModule};
-use crate::profile::Profile;
+use crate::profile::{Profile, Ssh};
 use crate::qemu::Qemu;
 use crate::status::Start;
 
@@ -27,6 +27,7 @@ pub(crate) struct Plan {
     pub(crate) kernel: NodeKernel,
     pub(crate) kernel_release: String,
     pub(crate) agent: PathBuf,
+    /// The guests' root file system; empty where there are none.
     pub(crate) image: PathBuf,
     pub(crate) programs: Vec<PathBuf>,
     pub(crate) modules: Vec<PathBuf>,
@@ -69,6 +70,19 @@ pub(crate) struct NodePlan {
     pub(crate) address: String,
     pub(crate) memory_mib: u64,
     pub(crate) swap_disk: bool,
+    /// What there is to know of a host.
+    pub(crate) host: Option<HostPlan>,
+}
+
+/// A node that is a machine of its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct HostPlan {
+    pub(crate) ssh: Ssh,
+    pub(crate) netdev: String,
+    /// The disk to swap to, if it is not a file.
+    pub(crate) disk: Option<PathBuf>,
+    /// Which build of the kernel it has to run.
+    pub(crate) build_id: String,
 }
 
 /// What the holder of the lease says.

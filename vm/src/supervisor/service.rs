@@ -155,6 +155,10 @@ fn failure(shared: &Shared, node: &str, error: Error) -> Reply {
             reason: reason.clone(),
         }),
         Error::UnknownNode { node, known } => Reply::UnknownNode { node, known },
+        Error::Host(_) => Reply::Remote {
+            errno: 0,
+            message: error.to_string(),
+        },
         Error::Agent(AgentError::Gone) => gone(node, &Guest::why_gone),
         Error::Agent(AgentError::Remote { errno, message }) => Reply::Remote { errno, message },
         Error::Agent(AgentError::Local { action, source }) => {

@@ -7,7 +7,7 @@ use crate::complete;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::{ArgValueCompleter, Shell};
 use rapidswap_progress::Events;
-use rapidswap_vm::{AccelChoice, DEFAULT_NAME, ModuleFolder, NodeKernel, Percent, Size};
+use rapidswap_vm::{AccelChoice, Cap, DEFAULT_NAME, ModuleFolder, NodeKernel, Percent, Size};
 
 /// Swap to another machine's memory: clusters of VMs joined by soft-RoCE.
 #[derive(Debug, Parser)]
@@ -135,6 +135,23 @@ pub enum Command {
         /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
+    },
+    /// Compare what the nodes' RDMA devices offer with what is needed of them.
+    Parity {
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+        /// As if a node's device offered no more, such as server:max_qp_rd_atom=8.
+        #[arg(long, value_name = "NODE:ATTRIBUTE=VALUE")]
+        cap: Vec<Cap>,
+    },
+    /// Print a profile: its nodes, their link, and the tests that it leaves out.
+    Profile {
+        /// Its name in `profiles/`, or the path of a .toml file.
+        profile: String,
+        /// The tests that are left out as an expression of nextest's instead.
+        #[arg(long)]
+        filter: bool,
     },
     /// Make something go wrong, from outside: in the links or in a node.
     #[command(subcommand)]
@@ -312,8 +329,8 @@ pub struct Up {
     /// Size of the client's swap disk.
     #[arg(long, value_name = "SIZE", default_value = "256M")]
     pub disk: Size,
-    /// Which kernel the nodes run: release, debug, a source tree of Linux, which is
-    /// built as far as it changed, or an image as it is, vmlinux or bzImage, with the
+    /// Which kernel the nodes run: release, debug, host, a source tree of Linux, which
+    /// is built as far as it changed, or an image as it is, vmlinux or bzImage, with the
     /// modules in `modules/` beside it.
     #[arg(long, value_name = "KERNEL", default_value = "release")]
     pub kernel: NodeKernel,
@@ -327,7 +344,8 @@ pub struct Up {
     /// If something fails, leave what there is for you to look at.
     #[arg(long)]
     pub keep: bool,
-    /// What joins the nodes: `profiles/NAME.toml`.
+    /// What the nodes are and what joins them: `profiles/NAME.toml`, or the path
+    /// of such a file.
     #[arg(long, value_name = "NAME", default_value = "rxe")]
     pub profile: String,
     /// Boot the nodes: neither restore nor make a saved state.

@@ -20,8 +20,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
-    Cluster, DEFAULT_NAME, Error, Exec, MemoryGroup, UpOptions, WindowSize, clean, doctor,
-    supervisor, virtiofs,
+    Cluster, DEFAULT_NAME, Error, Exec, MemoryGroup, Outcome, Profile, UpOptions, WindowSize,
+    clean, doctor, supervisor, virtiofs,
 };
 
 use args::{Args, Command, Internal};
@@ -115,8 +115,15 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
             command,
         } => {
             let cluster = Cluster::attach(&name)?;
-            let all = cluster.status()?.cpus;
-            let cpus = cpus.unwrap_or_else(|| format!("0-{}", all - 1));
+            let cpus = match cpus {
+                Some(cpus) => cpus,
+                // Those it has, which a host does not have from here.
+                None => {
+                    let online = ["cat", "/sys/devices/system/cpu/online"];
+                    let client = cluster.node("client")?;
+                    client.run("counting processors", online)?.trim().to_owned()
+                }
+            };
             let group = MemoryGroup::create(&cluster.node("client")?, limit)?;
             let argv = group.command(&cpus, command);
             let status = Foreground::run(&cluster.node("client")?, exec(argv, None), None);
@@ -138,6 +145,22 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
         }
         Command::Console { node } => console::run(&Cluster::attach(&name)?.node(&node)?),
         Command::Gdb { node, arguments } => gdb::run(&Cluster::attach(&name)?, &node, arguments),
+        Command::Parity { json, cap } => {
+            let parity = Cluster::attach(&name)?.parity(&cap)?;
+            output::report(&parity, json)?;
+            match parity.ok {
+                true => Ok(0),
+                false => Ok(Outcome::TestFailed.code()),
+            }
+        }
+        Command::Profile { profile, filter } => {
+            let profile = Profile::load(&profile)?;
+            match filter {
+                true => println!("{}", profile.filter()),
+                false => println!("{profile}"),
+            }
+            Ok(0)
+        }
         Command::Fault(fault) => {
             Cluster::attach(&name)?.fault(&fault.into())?;
             Ok(0)

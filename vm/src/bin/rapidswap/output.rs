@@ -1,12 +1,14 @@
 //! What is printed, and what the exit status says.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use clap::error::ErrorKind;
 use rapidswap_protocol::Error as AgentError;
 use rapidswap_vm::clean::{Cleaned, mib};
 use rapidswap_vm::doctor::Finding;
-use rapidswap_vm::{Error, NodeState, Outcome, Report, Size, Status};
+use rapidswap_vm::{Error, NodeState, Outcome, Size, Status};
+use serde::Serialize;
 
 /// The command line makes no sense.
 const WRONG_USAGE: u8 = 2;
@@ -73,8 +75,8 @@ fn missing_command(error: &AgentError) -> u8 {
     }
 }
 
-/// Prints how a cluster is.
-pub fn report(report: &Report, json: bool) -> anyhow::Result<()> {
+/// Prints a report.
+pub fn report(report: &(impl Serialize + Display), json: bool) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     if json {
         serde_json::to_writer(&mut out, report)?;
