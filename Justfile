@@ -225,7 +225,7 @@ _nextest *ARGS:
 cache-keys *ARGS: build
     @echo "kernel=$("{{ kernel }}" hash "$@")"
     @echo "module=$("{{ kernel }}" hash --module "$@")"
-    @echo "image=$("{{ release }}/rapidswap-images" key)"
+    @echo "image=$("{{ release }}/rapidswap-images" key)-$("{{ release }}/rapidswap-images" key --posed-host)"
 
 # Fail if the sources are not as rustfmt writes them
 [no-exit-message]

@@ -86,9 +86,9 @@ pub fn ensure(machine: Machine, reporter: &Reporter) -> Result<Image> {
     ensure_in(&Cache::open_default()?, machine, &packages, reporter)
 }
 
-/// Key under which the image of `images/packages.txt` is cached.
-pub fn key() -> Result<String> {
-    Ok(key_of(&packages::read(&Machine::Guest.list())?))
+/// Key under which the image of a machine is cached.
+pub fn key(machine: Machine) -> Result<String> {
+    Ok(key_of(&packages::read(&machine.list())?))
 }
 
 fn ensure_in(
