@@ -2,5 +2,4 @@
 //! `.config/nextest.toml` can say by its name that it belongs to that kernel and
 //! to no other.
 
-mod allocations;
 mod kinds;
