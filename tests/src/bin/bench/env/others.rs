@@ -22,7 +22,13 @@ pub struct Others {
 impl Others {
     /// Finds them, or says how to get them.
     pub fn find(vmlinux: &Path) -> Result<Others> {
-        for (program, package) in [("bwrap", "bubblewrap"), ("qemu-ga", "qemu-guest-agent")] {
+        // virtme-ng gives its VM the host's files, and finds the port that
+        // its script is read from by the names that udev makes.
+        for (program, package) in [
+            ("bwrap", "bubblewrap"),
+            ("qemu-ga", "qemu-guest-agent"),
+            ("udevadm", "udev"),
+        ] {
             find(program, &format!("sudo apt-get install {package}"))?;
         }
         Ok(Others {
