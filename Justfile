@@ -66,10 +66,30 @@ cp *ARGS: _cli
 logs *ARGS: _cli
     @exec "{{ cli }}" logs "$@"
 
+# Be at a node's serial console, with a shell on it: NODE
+[no-exit-message]
+console *ARGS: _cli
+    @exec "{{ cli }}" console "$@"
+
+# Debug a node's kernel with gdb: NODE [-- GDB ARGUMENTS…]
+[no-exit-message]
+gdb *ARGS: _cli
+    @exec "{{ cli }}" gdb "$@"
+
 # Make something go wrong from outside: link|loss|delay|partition|clear|pause|resume|kill|reset …
 [no-exit-message]
 fault *ARGS: _cli
     @exec "{{ cli }}" fault "$@"
+
+# What both ends' RDMA devices offer against what is needed: [--json] [--cap NODE:ATTRIBUTE=VALUE]
+[no-exit-message]
+parity *ARGS: _cli
+    @exec "{{ cli }}" parity "$@"
+
+# A profile: its nodes, their link, and the tests it leaves out: NAME
+[no-exit-message]
+profile *ARGS: _cli
+    @exec "{{ cli }}" profile "$@"
 
 # Run a command under a memory limit: --limit 64M [--cpus LIST] -- CMD ARGS…
 [no-exit-message]
@@ -81,6 +101,16 @@ run *ARGS: _cli
 doctor *ARGS: _cli
     @exec "{{ cli }}" doctor "$@"
 
+# Remove what was not used for longest from the cache: [--limit SIZE] [--dry-run]
+[no-exit-message]
+clean *ARGS: _cli
+    @exec "{{ cli }}" clean "$@"
+
+# One step of git bisect run: [UP OPTIONS] [--timeout TIME] -- CMD ARGS…
+[no-exit-message]
+bisect-run *ARGS: _cli
+    @exec "{{ cli }}" bisect-run "$@"
+
 # Write pages for man into a directory: DIR
 [no-exit-message]
 man *ARGS: _cli
@@ -91,7 +121,7 @@ man *ARGS: _cli
 collect *ARGS: _cli
     @exec "{{ cli }}" collect "$@"
 
-# Measure faults and page-outs against the link: [--json]
+# Measure faults and page-outs against the link, or with env the environment against other tools: [env] [--json]
 [no-exit-message]
 bench *ARGS: build
     @exec "{{ release }}/bench" "$@"
@@ -105,7 +135,7 @@ build:
         --target "{{ triple }}" --target-dir "{{ static }}" \
         --package rapidswap-agent --package rapidswap-workloads --bins
 
-# Build the kernel: [--variant release|debug]; or edit|refresh the series, config, …: kernel --help
+# Build the kernel: [--variant release|debug|host]; or edit|refresh the series, config, …: kernel --help
 [no-exit-message]
 kernel *ARGS: build
     @exec "{{ kernel }}" "$@"
@@ -114,11 +144,52 @@ kernel *ARGS: build
 [no-exit-message]
 image: build
     @"{{ release }}/rapidswap-images" build >&2
+    @"{{ release }}/rapidswap-images" build --posed-host >&2
 
-# The correctness tests on a kernel with DEBUG_VM, PROVE_LOCKING and DEBUG_ATOMIC_SLEEP; hours without KVM
+# The correctness tests on a kernel with KASAN, lockdep, kmemleak and more; hours without KVM
 [no-exit-message]
 test-debug-kernel: (_kernel "--variant" "debug") image
-    @RAPIDSWAP_KERNEL=debug "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --profile debug-kernel --package rapidswap-tests --test cluster
+    @RAPIDSWAP_KERNEL=debug "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --profile debug-kernel --package rapidswap-tests --test cluster --test debug_kernel
+
+# The tests on the nodes of a profile, without those that it leaves out: PROFILE [NEXTEST ARGUMENTS…]
+[no-exit-message]
+test-profile PROFILE *ARGS: build
+    #!/bin/sh
+    set -eu
+    RAPIDSWAP_PROFILE=$1
+    export RAPIDSWAP_PROFILE
+    shift
+    "{{ cli }}" profile "$RAPIDSWAP_PROFILE" >&2
+    filter=$("{{ cli }}" profile "$RAPIDSWAP_PROFILE" --filter)
+    exec "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --package rapidswap-tests \
+        --test cluster --filterset "$filter" "$@"
+
+# The same on two virtual machines that pose as hosts; without KVM an hour: [NEXTEST ARGUMENTS…]
+[no-exit-message]
+test-hosts *ARGS: image
+    #!/bin/sh
+    set -eu
+    dir=$(mktemp -d)
+    vmlinux=$("{{ kernel }}" build)
+    image=$("{{ release }}/rapidswap-images" build --posed-host)
+    mkfifo "$dir/said"
+    tests/pose/pose.sh "$vmlinux" "$image" "$dir" >"$dir/said" &
+    posed=$!
+    end() {
+        kill $posed 2>/dev/null || true
+        wait $posed || true
+        rm -rf "$dir"
+    }
+    trap end EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    read -r said <"$dir/said" && [ "$said" = ready ]
+    "{{ just_executable() }}" --justfile "{{ justfile() }}" test-profile "$dir/profile.toml" "$@"
+
+# The kernel of hosts, with the drivers of their cards, on two VMs that pose as hosts
+[no-exit-message]
+test-host-kernel: (_kernel "--variant" "host") image
+    @"{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --profile host-kernel --package rapidswap-tests
 
 # Unit and integration tests only: [NEXTEST ARGUMENTS…]
 [no-exit-message]
@@ -140,6 +211,7 @@ _nextest *ARGS:
     # Tests run in a process each and share a cluster, which nobody but the
     # last one out can take down.
     down() {
+        [ -z "${RAPIDSWAP_KEEP:-}" ] || return 0
         for name in test-main test-debug; do
             "{{ cli }}" down --name "$name" >/dev/null 2>&1
         done
@@ -153,7 +225,7 @@ _nextest *ARGS:
 cache-keys *ARGS: build
     @echo "kernel=$("{{ kernel }}" hash "$@")"
     @echo "module=$("{{ kernel }}" hash --module "$@")"
-    @echo "image=$("{{ release }}/rapidswap-images" key)"
+    @echo "image=$("{{ release }}/rapidswap-images" key)-$("{{ release }}/rapidswap-images" key --posed-host)"
 
 # Fail if the sources are not as rustfmt writes them
 [no-exit-message]
@@ -169,7 +241,7 @@ fmt:
 [no-exit-message]
 lint:
     @cargo clippy --locked --workspace --all-targets -- --deny warnings
-    @shellcheck just .ci/run .ci/nightly
+    @shellcheck just .ci/run .ci/nightly tests/pose/pose.sh vm/src/supervisor/host/host.sh
 
 # checkpatch.pl --strict over the kernel series
 [no-exit-message]

@@ -16,6 +16,11 @@ pub enum Error {
         /// What stands there.
         text: String,
     },
+    /// It would have to be built, without a network.
+    #[error(
+        "the guests' root file system is not in the cache, and RAPIDSWAP_OFFLINE is set: run once without it, where there is a network"
+    )]
+    Offline,
     /// A program of the host is missing.
     #[error(
         "'{program}' is not installed; ./just installs what is missing, or: sudo apt-get install {package}"

@@ -63,8 +63,13 @@ impl Owners {
     }
 }
 
-/// Packs `tar` into `directory/root.ext4`.
-pub(crate) fn pack(tar: &Path, directory: &Path, owners: Owners) -> Result<()> {
+/// Packs `tar`, with more empty `directories`, into `directory/root.ext4`.
+pub(crate) fn pack(
+    tar: &Path,
+    directory: &Path,
+    owners: Owners,
+    directories: &[&str],
+) -> Result<()> {
     let state = directory.join("owners");
     let tree = directory.join("root");
     let image = directory.join("root.ext4");
@@ -82,9 +87,10 @@ pub(crate) fn pack(tar: &Path, directory: &Path, owners: Owners) -> Result<()> {
     if !hosts.exists() && tree.join("etc").is_dir() {
         fs::write(&hosts, "127.0.0.1 localhost\n").map_err(Error::file("write", &hosts))?;
     }
-    // Where the agent mounts the host's files.
-    let payload = tree.join("rapidswap");
-    fs::create_dir_all(&payload).map_err(Error::file("create", &payload))?;
+    for name in directories {
+        let path = tree.join(name);
+        fs::create_dir_all(&path).map_err(Error::file("create", &path))?;
+    }
 
     let (bytes, inodes) = content(&tree)?;
     // mke2fs is in sbin, which is not in every user's PATH.
@@ -214,7 +220,7 @@ mod tests {
             .status();
         assert!(make.expect("tar").success());
         let build = tempfile::tempdir().expect("temporary directory");
-        pack(&tar, build.path(), owners).expect("packed");
+        pack(&tar, build.path(), owners, &["rapidswap"]).expect("packed");
 
         let image = build.path().join("root.ext4");
         let su = inode(&image, "/usr/bin/su");
@@ -251,7 +257,7 @@ mod tests {
         let build = tempfile::tempdir().expect("temporary directory");
         let tar = build.path().join("root.tar");
         fs::write(&tar, [7; 4096]).expect("file");
-        let error = pack(&tar, build.path(), Owners::Faked).expect_err("no tar file");
+        let error = pack(&tar, build.path(), Owners::Faked, &[]).expect_err("no tar file");
         assert!(error.to_string().starts_with("tar failed: "), "{error}");
     }
 

@@ -50,21 +50,53 @@ pub struct Image {
     pub seconds: f64,
 }
 
-/// Makes sure that the image of `images/packages.txt` exists in the cache.
-pub fn ensure(reporter: &Reporter) -> Result<Image> {
-    ensure_in(&Cache::open_default()?, &declared()?, reporter)
+/// Which machine an image is the root file system of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Machine {
+    /// A node of a cluster of virtual machines, whose process 1 is the agent.
+    Guest,
+    /// A virtual machine that poses as a host: it boots by itself and is
+    /// reached by ssh alone.
+    PosedHost,
 }
 
-/// Key under which the image of `images/packages.txt` is cached.
-pub fn key() -> Result<String> {
-    Ok(key_of(&declared()?))
+impl Machine {
+    /// The list of its packages.
+    fn list(self) -> PathBuf {
+        let name = match self {
+            Machine::Guest => "packages.txt",
+            Machine::PosedHost => "posed-host.txt",
+        };
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    }
+
+    /// Directories that no package has.
+    fn directories(self) -> &'static [&'static str] {
+        match self {
+            // Where the agent mounts the host's files.
+            Machine::Guest => &["rapidswap"],
+            Machine::PosedHost => &[],
+        }
+    }
 }
 
-fn declared() -> Result<Vec<String>> {
-    packages::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("packages.txt"))
+/// Makes sure that the image of a machine exists in the cache.
+pub fn ensure(machine: Machine, reporter: &Reporter) -> Result<Image> {
+    let packages = packages::read(&machine.list())?;
+    ensure_in(&Cache::open_default()?, machine, &packages, reporter)
 }
 
-fn ensure_in(cache: &Cache, packages: &[String], reporter: &Reporter) -> Result<Image> {
+/// Key under which the image of a machine is cached.
+pub fn key(machine: Machine) -> Result<String> {
+    Ok(key_of(&packages::read(&machine.list())?))
+}
+
+fn ensure_in(
+    cache: &Cache,
+    machine: Machine,
+    packages: &[String],
+    reporter: &Reporter,
+) -> Result<Image> {
     let started = Instant::now();
     let image = |root, cached| Image {
         root,
@@ -74,6 +106,9 @@ fn ensure_in(cache: &Cache, packages: &[String], reporter: &Reporter) -> Result<
     let root = cache.image(&key_of(packages));
     if root.exists() {
         return Ok(image(root, true));
+    }
+    if std::env::var_os("RAPIDSWAP_OFFLINE").is_some_and(|set| !set.is_empty()) {
+        return Err(Error::Offline);
     }
     let _lock = cache.lock(reporter)?;
     // Whoever held the lock may have built it.
@@ -104,7 +139,8 @@ fn ensure_in(cache: &Cache, packages: &[String], reporter: &Reporter) -> Result<
         step.fraction(progress.fraction() * 0.95);
     })?;
     step.message("packing the file system");
-    ext4::pack(&tar, build.path(), ext4::Owners::of_this_process())?;
+    let owners = ext4::Owners::of_this_process();
+    ext4::pack(&tar, build.path(), owners, machine.directories())?;
     cache.finish(build, &root)?;
     step.done("built");
     Ok(image(root, false))
@@ -133,8 +169,7 @@ mod tests {
 
     #[test]
     fn the_declared_list_is_valid() {
-        let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("packages.txt");
-        let packages = packages::read(&list).expect("valid list");
+        let packages = packages::read(&Machine::Guest.list()).expect("valid list");
         for wanted in [
             "rdma-core",
             "ibverbs-providers",
@@ -143,5 +178,15 @@ mod tests {
         ] {
             assert!(packages.iter().any(|name| name == wanted), "{wanted}");
         }
+    }
+
+    #[test]
+    fn a_posed_host_has_what_tests_use_in_a_guest() {
+        let guest = packages::read(&Machine::Guest.list()).expect("valid list");
+        let host = packages::read(&Machine::PosedHost.list()).expect("valid list");
+        // Its own init system comes with the program that this one stands for.
+        let stand_in = "systemd-standalone-sysusers";
+        let missing = guest.iter().filter(|name| !host.contains(name));
+        assert_eq!(missing.collect::<Vec<_>>(), [stand_in]);
     }
 }

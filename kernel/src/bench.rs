@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::builder::Builder;
 use crate::cache::Cache;
+use crate::compilers::Compilers;
 use crate::definition::{Definition, Origin};
 use crate::error::Error;
 use crate::toolchain::Toolchain;
@@ -21,8 +22,13 @@ PATCHLEVEL = 12
 SUBLEVEL = 3
 EXTRAVERSION =
 ifdef M
+include $(M)/Kbuild
 modules:
-\tcat $(O)/vmlinux $(M)/*.c > $(M)/remoteswap.ko
+\t: > $(M)/modules.order
+\tfor o in $(obj-m); do \\
+\t\tcat $(O)/vmlinux $(M)/*.c > $(M)/$${o%.o}.ko; \\
+\t\techo $(M)/$$o >> $(M)/modules.order; \\
+\tdone
 else
 tinyconfig:
 \techo started >> $(O)/configured
@@ -40,6 +46,8 @@ vmlinux: mm.c
 \t@echo '  CC      mm.o'
 \t@! grep -n 'syntax error:' mm.c
 \tcp mm.c $(O)/vmlinux
+targz-pkg: vmlinux modules
+\tsed 's/^/packed /' $(O)/vmlinux > $(O)/linux-6.12.3$(LOCALVERSION)-x86.tar.gz
 modules:
 \tmkdir -p $(O)/lib $(O)/include/config
 \techo x > $(O)/lib/x.ko
@@ -144,6 +152,7 @@ impl Bench {
             rustc: "rustc".into(),
             bindgen: "bindgen".into(),
             libclang: "/usr/lib".into(),
+            compilers: Compilers::Gnu,
             identity: vec![("gcc".to_owned(), "12".to_owned())],
         };
         let builder = Builder {
@@ -173,12 +182,16 @@ impl Bench {
             .ensure(Variant::Release, Instant::now(), &Reporter::silent())
     }
 
+    pub(crate) fn modules(&self, kernel: &Kernel, folder: &str) -> Result<Vec<PathBuf>, Error> {
+        let folder = self.dir.path().join(folder);
+        self.builder
+            .modules(kernel, Variant::Release, &folder, &Reporter::silent())
+    }
+
     pub(crate) fn module(&self, kernel: &Kernel) -> String {
-        let folder = self.dir.path().join("module");
-        let built = self
-            .builder
-            .module(kernel, Variant::Release, &folder, &Reporter::silent());
-        fs::read_to_string(built.expect("builds")).expect("read")
+        let built = self.modules(kernel, "module").expect("builds");
+        assert_eq!(built.len(), 1);
+        read(&built[0])
     }
 
     /// The other way to the source: a release by URL and checksum.

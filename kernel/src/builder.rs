@@ -41,11 +41,12 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// The builder of this checkout, on this user's cache.
-    pub(crate) fn open_default() -> Result<Builder> {
+    /// The builder of this checkout, on this user's cache, with the tools of
+    /// a variant.
+    pub(crate) fn open_default(variant: Variant) -> Result<Builder> {
         let definition = Definition::read(Path::new(env!("CARGO_MANIFEST_DIR")))?;
         let cache = Cache::open_default()?;
-        let toolchain = Toolchain::probe(&definition.sources.tools, &cache.tools())?;
+        let toolchain = Toolchain::probe(&definition.sources.tools, &cache.tools(), variant)?;
         Ok(Builder {
             definition,
             cache,

@@ -93,6 +93,11 @@ impl Cache {
         self.root.join("module")
     }
 
+    /// Packages of kernels, by their kernel's hash.
+    pub(crate) fn packages(&self) -> PathBuf {
+        self.kernel().join("packages")
+    }
+
     /// Waits until no other build changes this cache.
     pub(crate) fn lock(&self, reporter: &Reporter) -> Result<Lock> {
         create_dir(&self.kernel())?;

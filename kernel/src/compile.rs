@@ -84,6 +84,8 @@ impl Variant {
             (Variant::Release, false) => ("kernel build of what changed", 3),
             (Variant::Debug, true) => ("debug kernel build", 25),
             (Variant::Debug, false) => ("debug kernel build of what changed", 4),
+            (Variant::Host, true) => ("host kernel build", 35),
+            (Variant::Host, false) => ("host kernel build of what changed", 4),
         };
         (what, Duration::from_secs(minutes * 60))
     }
@@ -96,7 +98,7 @@ impl Variant {
         }
         let needs = match self {
             Variant::Release => 1 << 30,
-            Variant::Debug => 2 << 30,
+            Variant::Debug | Variant::Host => 2 << 30,
         };
         require_space(build, needs)
     }

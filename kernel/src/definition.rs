@@ -103,31 +103,9 @@ impl Definition {
 
     /// The fragments of a variant; a later one overrides an earlier one.
     pub(crate) fn fragments(&self, variant: Variant) -> Result<Vec<Text>> {
-        let names = self.fragment_names(variant)?;
-        let paths = names.iter().map(|name| self.fragment_path(name));
+        let names = variant.fragments().iter();
+        let paths = names.map(|name| self.fragment_path(name));
         paths.map(Text::read).collect()
-    }
-
-    /// Their names. All that are not of one variant only are of both, so that
-    /// a new one needs no more than its file.
-    pub(crate) fn fragment_names(&self, variant: Variant) -> Result<Vec<String>> {
-        let folder = self.folder.join("config");
-        let mut others = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(Error::file("read", &folder))? {
-            let name = entry.map_err(Error::file("read", &folder))?.file_name();
-            let name = name.to_string_lossy();
-            match name.strip_suffix(".config") {
-                Some("base" | "vm" | "debug" | "") | None => {}
-                Some(name) => others.push(name.to_owned()),
-            }
-        }
-        others.sort();
-        let mut names = vec!["base".to_owned(), "vm".to_owned()];
-        names.append(&mut others);
-        if variant == Variant::Debug {
-            names.push("debug".to_owned());
-        }
-        Ok(names)
     }
 
     pub(crate) fn fragment_path(&self, name: &str) -> PathBuf {
@@ -156,6 +134,7 @@ pub(crate) fn series(folder: &Path) -> Result<Vec<Text>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Symbols;
 
     #[test]
     fn this_checkout_is_valid() {
@@ -167,8 +146,58 @@ mod tests {
         }
         assert!(sources.kernel_org.url.contains(&sources.kernel_org.version));
         assert_eq!(sources.kernel_org.sha256.len(), 64);
-        assert_eq!(definition.fragments(Variant::Debug).expect("read").len(), 3);
     }
+
+    #[test]
+    fn every_fragment_is_of_a_variant_and_there() {
+        let definition = Definition::read(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("valid");
+        let mut used = std::collections::BTreeSet::new();
+        for variant in Variant::ALL {
+            let fragments = definition.fragments(variant).expect("read");
+            used.extend(fragments.iter().map(Text::name));
+        }
+        let files = fs::read_dir(definition.folder.join("config")).expect("list");
+        let names = files.map(|file| file.expect("entry").file_name());
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        assert_eq!(used, names.collect());
+    }
+
+    #[test]
+    fn the_kernel_of_hosts_has_the_options_of_the_original() {
+        let definition = Definition::read(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("valid");
+        let texts = definition.fragments(Variant::Host).expect("read");
+        let all: Vec<_> = texts.iter().map(|text| text.content.as_str()).collect();
+        let asked = Symbols::parse(&all.join("\n"));
+        for (symbol, value) in ORIGINAL {
+            assert_eq!(asked.value(symbol), value, "{symbol}");
+        }
+        // What ConnectX-4 needs, which the original does not have.
+        for symbol in ["MLX5_CORE", "MLX5_CORE_EN", "MLX5_INFINIBAND"] {
+            assert_eq!(asked.value(symbol), "y", "{symbol}");
+        }
+    }
+
+    /// What the original's README lists of its configuration.
+    const ORIGINAL: [(&str, &str); 18] = [
+        ("INFINIBAND", "y"),
+        ("INFINIBAND_USER_MAD", "y"),
+        ("INFINIBAND_USER_ACCESS", "y"),
+        ("INFINIBAND_USER_MEM", "y"),
+        ("INFINIBAND_ON_DEMAND_PAGING", "y"),
+        ("INFINIBAND_ADDR_TRANS", "y"),
+        ("INFINIBAND_VIRT_DMA", "y"),
+        ("INFINIBAND_MTHCA", "y"),
+        ("INFINIBAND_MTHCA_DEBUG", "n"),
+        ("INFINIBAND_QIB", "y"),
+        ("INFINIBAND_CXGB4", "m"),
+        ("INFINIBAND_EFA", "n"),
+        ("MLX4_INFINIBAND", "y"),
+        ("MLX4_EN", "y"),
+        ("MLX4_EN_DCB", "y"),
+        ("MLX4_CORE", "y"),
+        ("MLX4_DEBUG", "y"),
+        ("MLX4_CORE_GEN2", "y"),
+    ];
 
     #[test]
     fn patches_apply_in_the_order_of_their_names() {
@@ -182,29 +211,6 @@ mod tests {
             .map(Text::name)
             .collect();
         assert_eq!(names, ["0001-a.patch", "0002-b.patch", "0010-c.patch"]);
-    }
-
-    #[test]
-    fn a_new_fragment_is_of_both_variants_and_debug_comes_last() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let folder = dir.path().join("config");
-        fs::create_dir(&folder).expect("create");
-        for name in ["base", "debug", "vm", "zfs", "numa", ""] {
-            fs::write(folder.join(format!("{name}.config")), "").expect("write");
-        }
-        fs::write(folder.join("README"), "").expect("write");
-        fs::write(
-            dir.path().join("source.toml"),
-            include_str!("../source.toml"),
-        )
-        .expect("write");
-        let definition = Definition::read(dir.path()).expect("valid");
-        let names = |variant| definition.fragment_names(variant).expect("read");
-        assert_eq!(names(Variant::Release), ["base", "vm", "numa", "zfs"]);
-        assert_eq!(
-            names(Variant::Debug),
-            ["base", "vm", "numa", "zfs", "debug"]
-        );
     }
 
     #[test]

@@ -124,6 +124,14 @@ pub enum Error {
         /// The log.
         log: PathBuf,
     },
+    /// A folder of which no module can be built.
+    #[error("no module can be built of {}: {why}", folder.display())]
+    Modules {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
     /// `checkpatch.pl --strict` found something.
     #[error("checkpatch.pl has remarks on {}", .0.join(", "))]
     Checkpatch(Vec<String>),
@@ -141,6 +149,13 @@ impl Error {
         Error::Tree {
             path: path.into(),
             why: why.into(),
+        }
+    }
+
+    pub(crate) fn modules(folder: impl Into<PathBuf>, why: &'static str) -> Error {
+        Error::Modules {
+            folder: folder.into(),
+            why,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The out-of-tree module, built against a kernel of the cache.
+//! Out-of-tree modules, built against a kernel of the cache.
 
 use rapidswap_progress::Reporter;
 use std::fs;
@@ -14,10 +14,7 @@ use crate::make::{Job, Make};
 use crate::module_sources::Sources;
 use crate::{Kernel, Variant};
 
-/// File name of the module.
-const MODULE: &str = "remoteswap.ko";
-
-/// Builds the module in `work`.
+/// Builds the modules in `work`.
 fn compile(
     make: &Make<'_>,
     work: &Path,
@@ -39,79 +36,122 @@ fn compile(
     job.run(lock, reporter)
 }
 
-/// Copies the module to where it is taken from.
+/// Copies the modules that make says it built to where they are taken from.
 fn take(work: &Path, dir: TempDir, place: &Path) -> Result<()> {
-    let built = work.join(MODULE);
-    fs::copy(&built, dir.path().join(MODULE)).map_err(Error::file("copy", &built))?;
+    let order = work.join("modules.order");
+    let built = fs::read_to_string(&order).map_err(Error::file("read", &order))?;
+    if built.is_empty() {
+        return Err(Error::modules(
+            work,
+            "its Kbuild names no module, such as obj-m := NAME.o",
+        ));
+    }
+    for object in built.lines() {
+        let module = Path::new(object).with_extension("ko");
+        let name = module.file_name().unwrap_or_default();
+        fs::copy(&module, dir.path().join(name)).map_err(Error::file("copy", &module))?;
+    }
     finish(dir, place)
 }
 
+/// The modules in a folder, by name.
+fn modules(place: &Path) -> Result<Vec<PathBuf>> {
+    let mut modules = Vec::new();
+    for entry in fs::read_dir(place).map_err(Error::file("read", place))? {
+        modules.push(entry.map_err(Error::file("read", place))?.path());
+    }
+    modules.sort();
+    Ok(modules)
+}
+
+/// The same path with more at its end; what a folder's name has behind a dot
+/// stays.
+fn beside(work: &Path, ending: &str) -> PathBuf {
+    let mut path = work.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
+}
+
+/// A folder of modules, and what its products are called by.
+fn named(folder: &Path) -> Result<(PathBuf, String)> {
+    let folder = fs::canonicalize(folder).map_err(Error::file("find", folder))?;
+    if !["Kbuild", "Makefile"]
+        .iter()
+        .any(|file| folder.join(file).is_file())
+    {
+        return Err(Error::modules(folder, "it has no Kbuild and no Makefile"));
+    }
+    let name = folder.file_name().unwrap_or_default();
+    let name = name.to_string_lossy().into_owned();
+    Ok((folder, name))
+}
+
 impl Builder {
-    /// The module of this checkout for a kernel, built now if it is not in
-    /// the cache.
-    pub(crate) fn module(
+    /// The modules of a folder for a kernel, built now if they are not in the
+    /// cache.
+    pub(crate) fn modules(
         &self,
         kernel: &Kernel,
         variant: Variant,
         folder: &Path,
         reporter: &Reporter,
-    ) -> Result<PathBuf> {
-        let sources = Sources::read(folder)?;
+    ) -> Result<Vec<PathBuf>> {
+        let (folder, name) = named(folder)?;
+        let sources = Sources::read(&folder)?;
         if let Some(tree) = &kernel.tree {
-            return self.tree_module(tree, variant, &sources, reporter);
+            return self.tree_modules(tree, variant, &sources, &name, reporter);
         }
         let hash = sources.hash(&kernel.hash);
         let place = self.cache.modules().join(&hash);
-        let module = place.join(MODULE);
-        if module.exists() {
-            return Ok(module);
+        if place.exists() {
+            return modules(&place);
         }
         let lock = self.cache.lock(reporter)?;
-        if module.exists() {
-            return Ok(module);
+        if place.exists() {
+            return modules(&place);
         }
         self.ensure_build_dir(variant, &kernel.hash, &lock, reporter)?;
-        let work = self.module_work(variant, &kernel.hash)?;
+        let work = self.module_work(variant, &kernel.hash, &name)?;
         sources.sync(&work)?;
         let make = self.make(&kernel.build);
-        compile(&make, &work, work.with_extension("log"), &lock, reporter)?;
+        compile(&make, &work, beside(&work, ".log"), &lock, reporter)?;
         let dir = unfinished(&self.cache.modules(), &lock)?;
         take(&work, dir, &place)?;
-        Ok(module)
+        modules(&place)
     }
 
-    /// The module for the kernel of a source tree. What it is made of is not
+    /// The modules for the kernel of a source tree. What it is made of is not
     /// known by a hash, so make has to look each time.
-    fn tree_module(
+    fn tree_modules(
         &self,
         tree: &Path,
         variant: Variant,
         sources: &Sources,
+        name: &str,
         reporter: &Reporter,
-    ) -> Result<PathBuf> {
+    ) -> Result<Vec<PathBuf>> {
         let place = self.cache.tree(tree, variant);
         let lock = Lock::folder(&place, reporter)?;
-        let (build, work) = (place.join("build"), place.join("module"));
+        let (build, work) = (place.join("build"), place.join(format!("of-{name}")));
         sources.sync(&work)?;
         let make = Make {
             toolchain: &self.toolchain,
             linux: tree.to_owned(),
             build: &build,
         };
-        compile(&make, &work, place.join("module.log"), &lock, reporter)?;
-        let out = place.join("module.out");
+        compile(&make, &work, beside(&work, ".log"), &lock, reporter)?;
+        let out = beside(&work, ".out");
         take(&work, unfinished(&place, &lock)?, &out)?;
-        Ok(out.join(MODULE))
+        modules(&out)
     }
 
-    /// Where a variant's module is built: always the same place, since paths
-    /// end up in the module's messages, and emptied for another kernel.
-    fn module_work(&self, variant: Variant, kernel: &str) -> Result<PathBuf> {
+    /// Where modules of a variant are built: for the same folder always the
+    /// same place, since paths end up in the modules' messages, and emptied for
+    /// another kernel.
+    fn module_work(&self, variant: Variant, kernel: &str, name: &str) -> Result<PathBuf> {
         let folder = self.cache.modules().join("build");
-        let (work, stamp) = (
-            folder.join(variant.name()),
-            folder.join(format!("{}.kernel", variant.name())),
-        );
+        let work = folder.join(format!("{}-{name}", variant.name()));
+        let stamp = beside(&work, ".kernel");
         if fs::read_to_string(&stamp).is_ok_and(|hash| hash == kernel) {
             return Ok(work);
         }

@@ -13,6 +13,7 @@ mod builder;
 mod cache;
 mod checkpatch;
 mod compile;
+mod compilers;
 mod config;
 mod configure;
 mod definition;
@@ -27,6 +28,7 @@ mod lock;
 mod make;
 mod menu;
 mod module_sources;
+mod package;
 #[cfg(test)]
 mod pipeline_tests;
 mod series;
@@ -52,16 +54,33 @@ use rapidswap_progress::Reporter;
 pub enum Variant {
     /// The one that clusters run by default.
     Release,
-    /// The same with lock, sleep and memory-management checks.
+    /// The same with checks of locks, memory and more, built with clang.
     Debug,
+    /// For machines that boot by themselves, and their RDMA cards.
+    Host,
 }
 
 impl Variant {
+    /// All there are.
+    pub const ALL: [Variant; 3] = [Variant::Release, Variant::Debug, Variant::Host];
+
     /// Its name on command lines and in the cache.
     pub fn name(self) -> &'static str {
         match self {
             Variant::Release => "release",
             Variant::Debug => "debug",
+            Variant::Host => "host",
+        }
+    }
+
+    /// The names of its configuration fragments: `config/NAME.config`. A later
+    /// one overrides an earlier one.
+    pub fn fragments(self) -> &'static [&'static str] {
+        match self {
+            Variant::Release => &["base", "vm"],
+            Variant::Debug => &["base", "vm", "debug"],
+            // It boots in a virtual machine too, where it is tested.
+            Variant::Host => &["base", "vm", "host", "mlx"],
         }
     }
 }
@@ -96,13 +115,26 @@ const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../module");
 /// The kernel of this checkout, built now if the cache does not have it.
 pub fn ensure(variant: Variant, reporter: &Reporter) -> Result<Kernel> {
     let started = Instant::now();
-    Builder::open_default()?.ensure(variant, started, reporter)
+    Builder::open_default(variant)?.ensure(variant, started, reporter)
 }
 
-/// The module `remoteswap.ko` of this checkout for `kernel`, built now if the
-/// cache does not have it; for the kernel of a tree, as far as it changed.
+/// The module `remoteswap.ko` of this checkout for `kernel`, as by [`modules`].
 pub fn module(kernel: &Kernel, variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
-    Builder::open_default()?.module(kernel, variant, Path::new(MODULE), reporter)
+    let mut modules = modules(kernel, variant, Path::new(MODULE), reporter)?;
+    Ok(modules.remove(0))
+}
+
+/// The out-of-tree modules of any folder with a `Kbuild` or `Makefile` of
+/// kbuild's, for `kernel`: where the `*.ko` are, by name. They are built now if
+/// the cache does not have them; for the kernel of a tree, as far as they
+/// changed. Nothing is written to `folder`.
+pub fn modules(
+    kernel: &Kernel,
+    variant: Variant,
+    folder: &Path,
+    reporter: &Reporter,
+) -> Result<Vec<PathBuf>> {
+    Builder::open_default(variant)?.modules(kernel, variant, folder, reporter)
 }
 
 /// The kernel of any source tree, with the configuration of this checkout,
@@ -118,13 +150,13 @@ pub fn module(kernel: &Kernel, variant: Variant, reporter: &Reporter) -> Result<
 /// have been built in place.
 pub fn build_tree(dir: &Path, variant: Variant, reporter: &Reporter) -> Result<Kernel> {
     let started = Instant::now();
-    Builder::open_default()?.build_tree(dir, variant, started, reporter)
+    Builder::open_default(variant)?.build_tree(dir, variant, started, reporter)
 }
 
 /// Makes the configuration without building or changing what was built, and
 /// checks that every requested symbol survived; returns where it is.
 pub fn configure(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
-    Builder::open_default()?.configuration(variant, reporter)
+    Builder::open_default(variant)?.configuration(variant, reporter)
 }
 
 /// Lets the user change a variant's configuration by one of Kconfig's own
@@ -132,15 +164,22 @@ pub fn configure(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
 /// takes for the fragments to give that very configuration again, which is
 /// checked before. Returns none, and writes nothing, if nothing was changed.
 ///
-/// `fragment` is the name of the fragment, which need not exist; by default it
-/// is `vm` for the release kernel and `debug` for the other.
+/// `fragment` is the name of one of the variant's fragments, whose file need not
+/// exist; by default it is `vm` for the release kernel and `debug` or `host`
+/// for the others.
 pub fn config(
     variant: Variant,
     fragment: Option<&str>,
     interface: Interface,
     reporter: &Reporter,
 ) -> Result<Option<ConfigChange>> {
-    Builder::open_default()?.edit_config(variant, fragment, interface, reporter)
+    Builder::open_default(variant)?.edit_config(variant, fragment, interface, reporter)
+}
+
+/// The kernel of this checkout as a compressed tar file of what belongs below
+/// `/` on a machine that boots it; made now if the cache does not have it.
+pub fn package(variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
+    Builder::open_default(variant)?.package(variant, reporter)
 }
 
 /// Makes a git tree with the series as commits on the tag `base`, or brings
@@ -169,12 +208,12 @@ pub fn refresh(dir: Option<&Path>, reporter: &Reporter) -> Result<Vec<Change>> {
 /// Runs `checkpatch.pl --strict` over the series, with its remarks to
 /// `reporter`; returns how many patches are clean.
 pub fn checkpatch(reporter: &Reporter) -> Result<usize> {
-    Builder::open_default()?.checkpatch(reporter)
+    Builder::open_default(Variant::Release)?.checkpatch(reporter)
 }
 
 /// Hash under which the kernel of this checkout is cached.
 pub fn hash(variant: Variant) -> Result<String> {
-    Builder::open_default()?.hash(variant)
+    Builder::open_default(variant)?.hash(variant)
 }
 
 /// Hash under which the module `remoteswap.ko` of this checkout is cached for

@@ -25,6 +25,12 @@ enum Command {
     Build(Build),
     /// Builds kernel and module; prints where the module is.
     Module(Build),
+    /// Makes a tar file of the kernel for machines that boot it; prints where.
+    Package {
+        /// Which kernel.
+        #[arg(long, value_enum, default_value = "host")]
+        variant: Name,
+    },
     /// Makes or updates a git tree with the series as commits; prints where.
     Edit {
         /// Where, instead of the cache.
@@ -39,7 +45,7 @@ enum Command {
     Config {
         #[command(flatten)]
         variant: OfVariant,
-        /// The fragment to write to: kernel/config/NAME.config [default: vm, debug].
+        /// The fragment to write to: kernel/config/NAME.config [default: vm, debug or host].
         #[arg(long, value_name = "NAME")]
         fragment: Option<String>,
         /// How to ask.
@@ -91,6 +97,7 @@ impl Build {
 enum Name {
     Release,
     Debug,
+    Host,
 }
 
 impl From<Name> for Variant {
@@ -98,6 +105,7 @@ impl From<Name> for Variant {
         match name {
             Name::Release => Variant::Release,
             Name::Debug => Variant::Debug,
+            Name::Host => Variant::Host,
         }
     }
 }
@@ -155,6 +163,15 @@ fn run(command: Command) -> Result<()> {
             let variant = build.of.variant.into();
             let module = rapidswap_kernel::module(&kernel, variant, &reporter)?;
             println!("{}", module.display());
+        }
+        Command::Package { variant } => {
+            let package = rapidswap_kernel::package(variant.into(), &reporter)?;
+            reporter.note(&format!(
+                "on each host, as root: tar -C / --keep-directory-symlink -xzf {}, then what its \
+                 distribution does for a new kernel (Debian: update-initramfs -c -k, update-grub)",
+                package.file_name().unwrap_or_default().to_string_lossy()
+            ));
+            println!("{}", package.display());
         }
         Command::Edit { dir } => {
             let tree = rapidswap_kernel::edit(dir.as_deref(), &reporter)?;

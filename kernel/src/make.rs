@@ -34,6 +34,7 @@ impl Make<'_> {
             .args(["-n", "5", "make", "V=0", "-C"])
             .arg(&self.linux)
             .arg(joined("O", self.build))
+            .args(self.toolchain.compilers.argument())
             .arg(joined("RUSTC", &self.toolchain.rustc))
             .arg(joined("HOSTRUSTC", &self.toolchain.rustc))
             .arg(joined("BINDGEN", &self.toolchain.bindgen))

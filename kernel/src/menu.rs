@@ -60,7 +60,7 @@ pub struct ConfigChange {
 impl Builder {
     /// Lets the user change a variant's configuration; none if nothing was
     /// changed. `fragment` is the name of the one to write to, by default the
-    /// last one of the variant that is part of this project.
+    /// one that is about this variant alone.
     pub(crate) fn edit_config(
         &self,
         variant: Variant,
@@ -75,6 +75,7 @@ impl Builder {
         let name = fragment.unwrap_or(match variant {
             Variant::Release => "vm",
             Variant::Debug => "debug",
+            Variant::Host => "host",
         });
         let scratch =
             tempfile::tempdir().map_err(Error::file("create", "a temporary directory"))?;

@@ -77,6 +77,42 @@ fn a_module_is_built_against_its_own_kernel() {
 }
 
 #[test]
+fn a_folder_of_modules_gives_each_of_them() {
+    let bench = Bench::new();
+    let kernel = bench.ensure().expect("builds");
+    let folder = bench.dir.path().join("some.drivers");
+    fs::create_dir(&folder).expect("create");
+    let refused = |bench: &Bench| {
+        let error = bench.modules(&kernel, "some.drivers").expect_err("cannot");
+        error.to_string()
+    };
+    assert!(refused(&bench).ends_with("it has no Kbuild and no Makefile"));
+    fs::write(folder.join("Kbuild"), "").expect("write");
+    fs::write(folder.join("b.c"), "b\n").expect("write");
+    assert!(refused(&bench).contains("obj-m := NAME.o"));
+
+    fs::write(folder.join("Kbuild"), "obj-m := b.o a.o\n").expect("write");
+    let built = bench.modules(&kernel, "some.drivers").expect("builds");
+    let names: Vec<_> = built.iter().filter_map(|path| path.file_name()).collect();
+    assert_eq!(names, ["a.ko", "b.ko"]);
+    assert_eq!(read(&built[0]), "first\nb\n");
+    assert_eq!(fs::read_dir(&folder).expect("read").count(), 2);
+
+    // One that is built no more is not found any more.
+    fs::write(folder.join("Kbuild"), "obj-m := b.o\n").expect("write");
+    assert_eq!(
+        bench
+            .modules(&kernel, "some.drivers")
+            .expect("builds")
+            .len(),
+        1
+    );
+    let again = bench.modules(&kernel, "./some.drivers/").expect("is found");
+    assert_eq!(again.len(), 1);
+    assert_eq!(bench.module(&kernel), "first\nshim\n");
+}
+
+#[test]
 fn a_release_is_fetched_by_url_and_checksum() {
     let mut bench = Bench::new();
     let sha256 = sha256_of(&bench.dir.path().join("linux.tar.xz")).expect("hash");

@@ -184,7 +184,7 @@ fn unpack(
     let stamp = tree.join(".git").join(ORIGIN_STAMP);
     fs::write(&stamp, &tarball.sha256).map_err(Error::file("write", &stamp))?;
     // Before the tree, so that a kill in between leaves no objects of another.
-    for variant in [Variant::Release, Variant::Debug] {
+    for variant in Variant::ALL {
         let build = cache.build(variant);
         if build.exists() {
             fs::remove_dir_all(&build).map_err(Error::file("remove", &build))?;
@@ -213,6 +213,9 @@ pub(crate) fn version(tree: &Path) -> Result<String> {
     ))
 }
 
+/// Set, it forbids the use of a network.
+const OFFLINE: &str = "RAPIDSWAP_OFFLINE";
+
 fn download(
     release: &KernelOrg,
     folder: &Path,
@@ -226,6 +229,12 @@ fn download(
     };
     if place.exists() {
         return Ok(done);
+    }
+    if std::env::var_os(OFFLINE).is_some_and(|set| !set.is_empty()) {
+        return Err(Error::NoSource(format!(
+            "{} is not there, and {OFFLINE} is set: run once without it, where there is a network",
+            place.display()
+        )));
     }
     create_dir(folder)?;
     require_space(folder, TARBALL_BYTES)?;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
+use crate::Variant;
+use crate::compilers::Compilers;
 use crate::definition::Tools;
 use crate::error::{Error, Result};
 
@@ -30,42 +32,50 @@ pub(crate) struct Toolchain {
     pub(crate) bindgen: PathBuf,
     /// Directory of the libclang that bindgen loads.
     pub(crate) libclang: PathBuf,
+    pub(crate) compilers: Compilers,
     /// What goes into the hash, by label.
     pub(crate) identity: Vec<(String, String)>,
 }
 
 impl Toolchain {
-    /// Finds the tools, or names all that are missing at once.
-    pub(crate) fn probe(wanted: &Tools, installed: &Path) -> Result<Toolchain> {
+    /// Finds a variant's tools, or names all that are missing at once.
+    pub(crate) fn probe(wanted: &Tools, installed: &Path, variant: Variant) -> Result<Toolchain> {
+        let libclang = find_libclang();
+        let beside = libclang.as_ref().map(|(dir, _)| dir.as_path());
+        let compilers = Compilers::of(variant, beside.unwrap_or(Path::new("")));
+        let [(cc_label, cc), (ld_label, ld)] = compilers.programs();
         // Side by side: most of the time goes into the loading of compilers.
-        let (rustc, bindgen, gcc, ld) = thread::scope(|scope| {
+        let (rustc, bindgen, cc, ld) = thread::scope(|scope| {
             let rustc = scope.spawn(|| find_rustc(&rustc_candidates(&wanted.rustc), &wanted.rustc));
             let bindgen = scope.spawn(|| find_bindgen(installed, &wanted.bindgen));
-            let gcc = scope.spawn(|| first_line("gcc", &["--version"]));
-            let ld = first_line("ld", &["--version"]);
+            let cc = scope.spawn(|| first_line(cc, &["--version"]));
+            let ld = first_line(ld, &["--version"]);
             let joined = "a probe does not panic";
             (
                 rustc.join().expect(joined),
                 bindgen.join().expect(joined),
-                gcc.join().expect(joined),
+                cc.join().expect(joined),
                 ld,
             )
         });
-        let libclang = find_libclang();
         let mut missing = missing_programs();
-        match (rustc, bindgen, libclang, gcc, ld) {
-            (Ok(rustc), Ok(bindgen), Ok(libclang), Some(gcc), Some(ld)) if missing.is_empty() => {
+        if libclang.is_ok() {
+            missing.extend(compilers.missing());
+        }
+        match (rustc, bindgen, libclang, cc, ld) {
+            (Ok(rustc), Ok(bindgen), Ok(libclang), Some(cc), Some(ld)) if missing.is_empty() => {
                 let identity = [
                     ("rustc", rustc.1),
                     ("bindgen", bindgen.1),
                     ("libclang", libclang.1),
-                    ("gcc", gcc),
-                    ("ld", ld),
+                    (cc_label, cc),
+                    (ld_label, ld),
                 ];
                 Ok(Toolchain {
                     rustc: rustc.0,
                     bindgen: bindgen.0,
                     libclang: libclang.0,
+                    compilers,
                     identity: identity
                         .map(|(label, version)| (label.to_owned(), version))
                         .into(),

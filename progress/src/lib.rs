@@ -1,97 +1,179 @@
-//! How long steps report themselves: bars with an estimate when stderr is a
-//! terminal, one plain line at each start and end otherwise. Nothing is ever
-//! written to stdout, which belongs to results.
+//! How long steps report themselves: as events, which a terminal shows as bars
+//! with an estimate, a pipe as plain lines, a program reads as JSON and a log
+//! keeps. All of it is on stderr: stdout belongs to results.
 //!
 //! Estimates come from this machine: the time each step took when it last
 //! succeeded is remembered in the cache directory.
 
 #![forbid(unsafe_code)]
 
+mod consumer;
+mod event;
 mod history;
 
-use std::io::{IsTerminal, Write};
-use std::sync::Arc;
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use consumer::{Bars, Consumer, Json, Lines};
+pub use event::{Event, Stamped};
 use history::History;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// Bars count in thousandths of a step.
-const RESOLUTION: u64 = 1000;
+/// What says in which form events go to stderr, where no option does.
+const VARIABLE: &str = "RAPIDSWAP_EVENTS";
+
+/// In which form events go to stderr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Events {
+    /// For people: bars on a terminal, plain lines otherwise.
+    #[default]
+    Text,
+    /// A line of JSON each, and nothing else.
+    Json,
+}
+
+impl FromStr for Events {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Events, String> {
+        match text {
+            "text" => Ok(Events::Text),
+            "json" => Ok(Events::Json),
+            _ => Err(format!("`{text}` is no form of events: use text or json")),
+        }
+    }
+}
 
 /// Where steps report to. Cheap to clone; usable from any thread.
 #[derive(Clone, Debug)]
 pub struct Reporter {
-    sink: Sink,
+    stream: Arc<Mutex<Stream>>,
     history: Arc<History>,
+    next: Arc<AtomicU64>,
+    is_json: bool,
 }
 
-#[derive(Clone, Debug)]
-enum Sink {
-    Bars(MultiProgress),
-    Lines,
-    Silent,
+/// Events, and who reads them.
+#[derive(Debug, Default)]
+struct Stream {
+    consumers: Vec<Box<dyn Consumer>>,
+    /// What a log that is opened later has to have.
+    past: Vec<Stamped>,
 }
 
 impl Reporter {
-    /// Bars when stderr is a terminal, plain lines otherwise.
+    /// In the form that `$RAPIDSWAP_EVENTS` names, else for people.
     pub fn auto() -> Reporter {
-        let sink = if std::io::stderr().is_terminal() {
-            Sink::Bars(MultiProgress::new())
-        } else {
-            Sink::Lines
+        let form = std::env::var(VARIABLE).ok();
+        let form = form.and_then(|form| form.parse().ok());
+        Reporter::new(form.unwrap_or_default())
+    }
+
+    /// In a form.
+    pub fn new(form: Events) -> Reporter {
+        let consumer: Box<dyn Consumer> = match form {
+            Events::Json => Box::new(Json(io::stderr())),
+            Events::Text if io::stderr().is_terminal() => Box::<Bars>::default(),
+            Events::Text => Box::new(Lines),
         };
+        let reporter = Reporter::with(vec![consumer], History::open_default());
         Reporter {
-            sink,
-            history: Arc::new(History::open_default()),
+            is_json: form == Events::Json,
+            ..reporter
         }
     }
 
     /// Reports nothing and remembers nothing; for tests and for callers that
     /// only want the result.
     pub fn silent() -> Reporter {
+        Reporter::with(Vec::new(), History::open(None))
+    }
+
+    /// Reports to a channel and remembers nothing.
+    pub fn channel() -> (Reporter, Receiver<Event>) {
+        let (sender, receiver) = channel();
+        let reporter = Reporter::with(vec![Box::new(sender)], History::open(None));
+        (reporter, receiver)
+    }
+
+    fn with(consumers: Vec<Box<dyn Consumer>>, history: History) -> Reporter {
+        let stream = Stream {
+            consumers,
+            past: Vec::new(),
+        };
         Reporter {
-            sink: Sink::Silent,
-            history: Arc::new(History::open(None)),
+            stream: Arc::new(Mutex::new(stream)),
+            history: Arc::new(history),
+            next: Arc::default(),
+            is_json: false,
         }
+    }
+
+    /// Whether stderr is for programs, and nothing but events may go there.
+    pub fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    /// Keeps a log as well, of what has been and of what is to come: a line of
+    /// JSON for each event.
+    pub fn log_to(&self, path: &Path) -> io::Result<()> {
+        let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+        let mut stream = self.stream.lock().unwrap_or_else(|e| e.into_inner());
+        for stamped in &stream.past {
+            file.write_all(stamped.line().as_bytes())?;
+        }
+        stream.consumers.push(Box::new(Json(file)));
+        Ok(())
     }
 
     /// Starts a step. `expect` is the estimate until this machine has its own
     /// measurement of a step of that name.
     pub fn step(&self, name: &str, expect: Duration) -> Step {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
         let expect = self.history.last(name).unwrap_or(expect);
-        let bar = match &self.sink {
-            Sink::Bars(bars) => {
-                let bar = bars.add(ProgressBar::new(RESOLUTION));
-                bar.set_style(style());
-                bar.set_prefix(name.to_owned());
-                bar.set_message(format!("about {} in all", human(expect)));
-                bar.enable_steady_tick(Duration::from_millis(200));
-                Some(bar)
-            }
-            Sink::Lines => {
-                line(&format!("{name}: started, about {}", human(expect)));
-                None
-            }
-            Sink::Silent => None,
-        };
+        self.say(Event::StepStarted {
+            id,
+            step: name.to_owned(),
+            expect_s: expect.as_secs_f64(),
+        });
         Step {
             reporter: self.clone(),
+            id,
             name: name.to_owned(),
-            expect,
             started: Instant::now(),
-            bar,
             finished: false,
         }
     }
 
     /// One line for the reader, between steps or beside them.
     pub fn note(&self, text: &str) {
-        match &self.sink {
-            // A failing println means that nobody can read it.
-            Sink::Bars(bars) => drop(bars.println(text)),
-            Sink::Lines => line(text),
-            Sink::Silent => {}
+        self.say(Event::Note {
+            text: text.to_owned(),
+        });
+    }
+
+    /// The end of all, with the exit status and what went wrong.
+    pub fn ended(&self, code: u8, error: Option<&str>) {
+        self.say(Event::Ended {
+            code,
+            error: error.map(str::to_owned),
+        });
+    }
+
+    fn say(&self, event: Event) {
+        let stamped = Stamped::now(event);
+        let mut stream = self.stream.lock().unwrap_or_else(|e| e.into_inner());
+        for consumer in &mut stream.consumers {
+            consumer.take(&stamped);
+        }
+        // There may be thousands, and the end of the step says it all.
+        if !matches!(stamped.event, Event::StepProgress { .. }) {
+            stream.past.push(stamped);
         }
     }
 }
@@ -100,10 +182,9 @@ impl Reporter {
 #[derive(Debug)]
 pub struct Step {
     reporter: Reporter,
+    id: u64,
     name: String,
-    expect: Duration,
     started: Instant,
-    bar: Option<ProgressBar>,
     finished: bool,
 }
 
@@ -111,23 +192,20 @@ impl Step {
     /// How much of the step is done, 0.0 to 1.0. The remaining time shown
     /// follows from it and from how long the step took last time.
     pub fn fraction(&self, done: f64) {
-        let Some(bar) = &self.bar else { return };
-        let done = done.clamp(0.0, 1.0);
-        bar.set_position((done * RESOLUTION as f64) as u64);
-        let left = remaining(self.expect, self.started.elapsed(), done);
-        bar.set_message(format!("about {} left", human(left)));
+        self.reporter.say(Event::StepProgress {
+            id: self.id,
+            step: self.name.clone(),
+            fraction: done.clamp(0.0, 1.0),
+        });
     }
 
     /// What is being done just now.
     pub fn message(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.set_message(text.to_owned()),
-            None => {
-                if matches!(self.reporter.sink, Sink::Lines) {
-                    line(&format!("{}: {text}", self.name));
-                }
-            }
-        }
+        self.reporter.say(Event::StepMessage {
+            id: self.id,
+            step: self.name.clone(),
+            text: text.to_owned(),
+        });
     }
 
     /// Ends the step well and remembers its time, unless `outcome` says that
@@ -138,57 +216,26 @@ impl Step {
         if outcome != "cached" {
             self.reporter.history.record(&self.name, took);
         }
-        self.end(outcome, took);
+        self.end(true, outcome, took);
         took
     }
 
-    fn end(&self, outcome: &str, took: Duration) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-        self.reporter
-            .note(&format!("{}: {outcome} ({})", self.name, human(took)));
+    fn end(&self, ok: bool, outcome: &str, took: Duration) {
+        self.reporter.say(Event::StepEnded {
+            id: self.id,
+            step: self.name.clone(),
+            ok,
+            outcome: outcome.to_owned(),
+            seconds: took.as_secs_f64(),
+        });
     }
 }
 
 impl Drop for Step {
     fn drop(&mut self) {
         if !self.finished {
-            self.end("failed", self.started.elapsed());
+            self.end(false, "failed", self.started.elapsed());
         }
-    }
-}
-
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix} [{bar:24}] {elapsed} {wide_msg}")
-        .expect("the template is constant and valid")
-        .progress_chars("=> ")
-}
-
-/// Writes a line to stderr. A closed stderr is no reason to fail a build.
-fn line(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// Time left: by extrapolation once a tenth is done, by history before that.
-fn remaining(expect: Duration, elapsed: Duration, done: f64) -> Duration {
-    if done >= 0.1 {
-        elapsed.mul_f64((1.0 - done) / done)
-    } else {
-        expect.saturating_sub(elapsed)
-    }
-}
-
-/// A duration as people say it: `0.4 s`, `12 s`, `3 min 20 s`.
-fn human(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    if seconds < 10.0 {
-        format!("{seconds:.1} s")
-    } else if seconds < 99.5 {
-        format!("{seconds:.0} s")
-    } else {
-        let whole = seconds.round() as u64;
-        format!("{} min {:02} s", whole / 60, whole % 60)
     }
 }
 
@@ -197,18 +244,122 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_read_like_speech() {
-        assert_eq!(human(Duration::from_millis(420)), "0.4 s");
-        assert_eq!(human(Duration::from_secs(12)), "12 s");
-        assert_eq!(human(Duration::from_secs(200)), "3 min 20 s");
+    fn a_step_begins_goes_on_and_ends() {
+        let (reporter, events) = Reporter::channel();
+        let step = reporter.step("boot", Duration::from_secs(6));
+        step.fraction(0.5);
+        step.message("client is up");
+        step.done("2 nodes are up");
+        drop(reporter.step("link proof", Duration::from_secs(2)));
+        reporter.ended(97, Some("no link"));
+        drop(reporter);
+        let seen: Vec<_> = events.iter().collect();
+        let boot = || "boot".to_owned();
+        assert_eq!(seen.len(), 7, "{seen:?}");
+        let started = Event::StepStarted {
+            id: 0,
+            step: boot(),
+            expect_s: 6.0,
+        };
+        assert_eq!(seen[0], started);
+        assert!(matches!(
+            &seen[1],
+            Event::StepProgress { fraction: 0.5, .. }
+        ));
+        assert!(matches!(&seen[2], Event::StepMessage { text, .. } if text == "client is up"));
+        assert!(matches!(
+            &seen[3],
+            Event::StepEnded {
+                id: 0,
+                ok: true,
+                ..
+            }
+        ));
+        assert!(matches!(
+            &seen[5],
+            Event::StepEnded {
+                id: 1,
+                ok: false,
+                ..
+            }
+        ));
     }
 
     #[test]
-    fn time_left_follows_history_then_progress() {
-        let expect = Duration::from_secs(100);
-        let early = remaining(expect, Duration::from_secs(10), 0.01);
-        assert_eq!(early, Duration::from_secs(90));
-        let late = remaining(expect, Duration::from_secs(30), 0.5);
-        assert_eq!(late, Duration::from_secs(30));
+    fn events_are_as_written_down() {
+        let page = include_str!("../../docs/events.md");
+        let of = |event| {
+            let mut value = serde_json::to_value(Stamped { time: 0.5, event }).expect("JSON");
+            let names = value.as_object_mut().expect("an object");
+            let name = names.remove("event").expect("a name");
+            (
+                name.as_str().expect("text").to_owned(),
+                names.keys().cloned().collect::<Vec<_>>(),
+            )
+        };
+        let step = || "boot".to_owned();
+        let (id, text) = (1, String::new());
+        for event in [
+            Event::StepStarted {
+                id,
+                step: step(),
+                expect_s: 1.0,
+            },
+            Event::StepProgress {
+                id,
+                step: step(),
+                fraction: 1.0,
+            },
+            Event::StepMessage {
+                id,
+                step: step(),
+                text: text.clone(),
+            },
+            Event::StepEnded {
+                id,
+                step: step(),
+                ok: true,
+                outcome: text.clone(),
+                seconds: 1.0,
+            },
+            Event::Note { text },
+            Event::Ended {
+                code: 0,
+                error: None,
+            },
+        ] {
+            let (name, keys) = of(event);
+            let row = page
+                .lines()
+                .find(|line| line.starts_with(&format!("| `{name}` |")));
+            let row = row.unwrap_or_else(|| panic!("docs/events.md has no row for {name}"));
+            for key in keys.iter().filter(|key| *key != "time") {
+                assert!(row.contains(&format!("`{key}`")), "{name}: {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_has_what_was_before_it() {
+        let dir = tempfile::tempdir().expect("directory");
+        let log = dir.path().join("events.jsonl");
+        let reporter = Reporter::silent();
+        reporter.note("before");
+        reporter.log_to(&log).expect("a log");
+        reporter.note("after");
+        let text = std::fs::read_to_string(log).expect("readable");
+        let events = text.lines().map(|line| {
+            let stamped: Stamped = serde_json::from_str(line).expect("JSON");
+            assert!(stamped.time > 1e9);
+            stamped.event
+        });
+        let note = |text: &str| Event::Note { text: text.into() };
+        assert_eq!(events.collect::<Vec<_>>(), [note("before"), note("after")]);
+    }
+
+    #[test]
+    fn forms_have_names() {
+        assert_eq!("json".parse(), Ok(Events::Json));
+        assert!("xml".parse::<Events>().is_err());
     }
 }

@@ -27,6 +27,8 @@ pub enum Command {
     Link(Link),
     /// READ and WRITE random data both ways and compare every byte.
     Prove(Prove),
+    /// READ and WRITE a page each way: is a link that was proved still there?
+    Ping(Sides),
     /// Compare the device's limits with those of the adapters it stands in for.
     Parity {
         /// Device; all there are unless given.
@@ -35,6 +37,9 @@ pub enum Command {
         /// One JSON line on stdout instead of a table.
         #[arg(long)]
         json: bool,
+        /// As if the device offered no more of this attribute.
+        #[arg(long, value_name = "ATTRIBUTE=VALUE", value_parser = cap)]
+        cap: Vec<(String, u64)>,
     },
 }
 
@@ -54,6 +59,9 @@ pub struct Link {
     /// Network interface.
     #[arg(long, value_name = "NETDEV")]
     pub dev: String,
+    /// RDMA device, where the interface does not tell: over InfiniBand it does not.
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
     /// Address to give it, as 10.77.0.1/24; kept as it is unless given.
     #[arg(long, value_name = "ADDR/PREFIX")]
     pub addr: Option<Cidr>,
@@ -69,19 +77,26 @@ pub struct Link {
 }
 
 #[derive(Args, Debug)]
+pub struct Prove {
+    #[command(flatten)]
+    pub sides: Sides,
+    /// READs, and WRITEs, of each side. Both sides need the same.
+    #[arg(long, default_value_t = 128,
+          value_parser = clap::value_parser!(u32).range(i64::from(MIN_COUNT)..=i64::from(MAX_COUNT)))]
+    pub count: u32,
+}
+
+/// Which of the two sides this is.
+#[derive(Args, Debug)]
 #[group(skip)]
 #[command(group = ArgGroup::new("side").required(true))]
-pub struct Prove {
+pub struct Sides {
     /// Wait on this address for the other side.
     #[arg(long, group = "side", value_name = "ADDR[:PORT]", value_parser = address)]
     pub listen: Option<SocketAddr>,
     /// Connect to the side that waits on this address.
     #[arg(long, group = "side", value_name = "ADDR[:PORT]", value_parser = address)]
     pub connect: Option<SocketAddr>,
-    /// READs, and WRITEs, of each side. Both sides need the same.
-    #[arg(long, default_value_t = 128,
-          value_parser = clap::value_parser!(u32).range(i64::from(MIN_COUNT)..=i64::from(MAX_COUNT)))]
-    pub count: u32,
     /// How long to keep trying.
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     pub deadline: u64,
@@ -135,6 +150,12 @@ pub fn complain(error: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
+fn cap(text: &str) -> Result<(String, u64), &'static str> {
+    let cap = text.split_once('=');
+    let cap = cap.and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
+    cap.ok_or("not a limit: write one as max_qp_rd_atom=8")
+}
+
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -165,11 +186,19 @@ mod tests {
         let Command::Prove(prove) = parse("x prove --connect 10.77.0.2 --deadline 5") else {
             panic!("not a proof");
         };
-        assert_eq!(prove.connect, Some("10.77.0.2:9399".parse().unwrap()));
-        assert!(matches!(
-            parse("x parity --json"),
-            Command::Parity { json: true, .. }
-        ));
+        let peer = Some("10.77.0.2:9399".parse().unwrap());
+        assert_eq!((prove.sides.connect, prove.sides.deadline), (peer, 5));
+        let Command::Ping(ping) = parse("x ping --listen 10.77.0.2") else {
+            panic!("not a ping");
+        };
+        assert_eq!((ping.listen, ping.connect), (peer, None));
+        let Command::Parity {
+            json: true, cap, ..
+        } = parse("x parity --json --cap max_qp=8")
+        else {
+            panic!("not a comparison");
+        };
+        assert_eq!(cap, [("max_qp".to_owned(), 8)]);
     }
 
     #[test]
@@ -179,12 +208,16 @@ mod tests {
             "x prove --listen 10.0.0.1 --connect 10.0.0.1",
             "x prove --listen somewhere",
             "x prove --listen 10.0.0.1 --count 99",
+            "x ping",
+            "x ping --listen 10.0.0.1 --count 100",
             "x link --addr 10.0.0.1/24",
             "x link --dev eth0 --addr 10.0.0.1",
             "x link --dev eth0 --addr 10.0.0.1/33",
             "x link --dev eth0 --addr 0.0.0.0/0",
             "x link --dev eth0 --kind roce",
             "x link --dev eth0 --mtu 100",
+            "x parity --cap max_qp",
+            "x parity --cap max_qp=few",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -41,7 +41,7 @@ pub fn run(options: &Link) -> Result<()> {
     for arguments in commands(options) {
         tool("ip", &arguments)?;
     }
-    let port = match find(netdev)? {
+    let port = match find(options)? {
         Some(port) => port,
         None => add(options)?,
     };
@@ -109,9 +109,27 @@ fn tool(program: &str, arguments: &[String]) -> Result<()> {
     bail!("`{line}` failed: {}", words.join(" "))
 }
 
-fn find(netdev: &str) -> Result<Option<Port>> {
+/// The port that is meant, if there is one. A device's first port is taken
+/// where none of them is known to send through the interface.
+fn find(options: &Link) -> Result<Option<Port>> {
     let ports = ports(Path::new(ROOT)).context("cannot list RDMA devices")?;
-    Ok(ports.into_iter().find(|port| port.is_on(netdev)))
+    choose(ports, options, Port::is_on)
+}
+
+fn choose(
+    mut ports: Vec<Port>,
+    options: &Link,
+    is_on: impl Fn(&Port, &str) -> bool,
+) -> Result<Option<Port>> {
+    if let Some(device) = &options.device {
+        ports.retain(|port| port.device == *device);
+        if ports.is_empty() {
+            bail!("no RDMA device {device}: `rdma link` shows those there are");
+        }
+    }
+    let on = ports.iter().position(|port| is_on(port, &options.dev));
+    let any = options.device.as_ref().map(|_| 0);
+    Ok(on.or(any).map(|index| ports.swap_remove(index)))
 }
 
 fn add(options: &Link) -> Result<Port> {
@@ -131,7 +149,7 @@ fn add(options: &Link) -> Result<Port> {
             kind.to_ascii_uppercase()
         )
     })?;
-    find(netdev)?.ok_or_else(|| anyhow!("{name} was added and is not there: see the kernel log"))
+    find(options)?.ok_or_else(|| anyhow!("{name} was added and is not there: see the kernel log"))
 }
 
 fn free_name(kind: &str) -> Result<String> {
@@ -216,6 +234,7 @@ mod tests {
             addr,
             mtu,
             kind,
+            device: None,
             deadline: 1,
         }
     }
@@ -235,6 +254,28 @@ mod tests {
             lines(&link(None, None, Kind::Existing)),
             ["link set dev eth0 up"]
         );
+    }
+
+    #[test]
+    fn a_device_is_taken_by_its_name() {
+        let root = tempfile::tempdir().unwrap();
+        for port in ["mlx4_0/ports/1", "mlx5_0/ports/1", "mlx5_0/ports/2"] {
+            std::fs::create_dir_all(root.path().join(port)).unwrap();
+        }
+        let found = |device: Option<&str>, on: Option<u8>| {
+            let mut options = link(None, None, Kind::Existing);
+            options.device = device.map(str::to_owned);
+            let is_on = |port: &Port, _: &str| port.device == "mlx5_0" && Some(port.port) == on;
+            let port = choose(ports(root.path()).unwrap(), &options, is_on);
+            port.map(|port| port.map(|port| (port.device, port.port)))
+        };
+        let mlx5 = |port| Some(("mlx5_0".to_owned(), port));
+        assert_eq!(found(None, Some(2)).unwrap(), mlx5(2));
+        assert_eq!(found(None, None).unwrap(), None);
+        // Over InfiniBand no port is on an interface.
+        assert_eq!(found(Some("mlx5_0"), None).unwrap(), mlx5(1));
+        assert_eq!(found(Some("mlx5_0"), Some(2)).unwrap(), mlx5(2));
+        assert!(found(Some("mlx6_0"), None).is_err());
     }
 
     #[test]

@@ -23,8 +23,9 @@ fn main() -> ExitCode {
     };
     let done = match cli.command {
         Command::Link(options) => link::run(&options),
-        Command::Prove(options) => prove::run(&options),
-        Command::Parity { device, json } => parity::run(device.as_deref(), json),
+        Command::Prove(options) => prove::run(&options.sides, options.count),
+        Command::Ping(sides) => prove::run(&sides, 1),
+        Command::Parity { device, json, cap } => parity::run(device.as_deref(), json, &cap),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -106,6 +106,7 @@ struct Line {
     mlx4: &'static str,
     mlx5: &'static str,
     needed: i128,
+    why: &'static str,
     ok: bool,
 }
 
@@ -117,12 +118,20 @@ struct Report {
     attributes: Vec<Line>,
 }
 
-/// Prints the report; an error if a device is below a limit.
-pub fn run(wanted: Option<&str>, json: bool) -> Result<()> {
+/// Prints the report; an error if a device is below a limit. A device offers
+/// no more of an attribute than `caps` say.
+pub fn run(wanted: Option<&str>, json: bool, caps: &[(String, u64)]) -> Result<()> {
+    if let Some((name, _)) = caps
+        .iter()
+        .find(|cap| ROWS.iter().all(|row| row.name != cap.0))
+    {
+        let names = ROWS.map(|row| row.name).join(", ");
+        bail!("no attribute {name}: there are {names}");
+    }
     let mut reports = Vec::new();
     for device in devices()? {
         if wanted.is_none_or(|name| name == device.name()) {
-            reports.push(report(device.name(), &device.attributes()?));
+            reports.push(report(device.name(), &device.attributes()?, caps));
         }
     }
     if reports.is_empty() {
@@ -142,24 +151,29 @@ pub fn run(wanted: Option<&str>, json: bool) -> Result<()> {
     }
 }
 
-fn report(device: &str, attributes: &DeviceAttributes) -> Report {
+fn report(device: &str, attributes: &DeviceAttributes, caps: &[(String, u64)]) -> Report {
     let lines: Vec<Line> = ROWS
         .iter()
         .map(|row| {
-            let here = (row.here)(attributes);
             let Row {
                 name,
                 mlx4,
                 mlx5,
                 needed,
+                why,
                 ..
             } = *row;
+            let capped = caps.iter().filter(|cap| cap.0 == name);
+            let here = capped
+                .map(|cap| i128::from(cap.1))
+                .fold((row.here)(attributes), i128::min);
             Line {
                 attribute: name,
                 here,
                 mlx4,
                 mlx5,
                 needed,
+                why,
                 ok: here >= needed,
             }
         })
@@ -177,11 +191,11 @@ fn print(report: &Report) {
         "{:<20} {:>20} {:>9} {:>9} {:>9}",
         report.device, "here", "mlx4", "mlx5", "needed"
     );
-    for (line, row) in report.attributes.iter().zip(&ROWS) {
+    for line in &report.attributes {
         let mark = if line.ok { "" } else { "  TOO LOW" };
         println!(
             "{:<20} {:>20} {:>9} {:>9} {:>9}  {}{mark}",
-            line.attribute, line.here, line.mlx4, line.mlx5, line.needed, row.why
+            line.attribute, line.here, line.mlx4, line.mlx5, line.needed, line.why
         );
     }
     for note in HIDDEN {
@@ -212,20 +226,27 @@ mod tests {
 
     #[test]
     fn soft_roce_is_enough_and_half_of_it_is_not() {
-        assert!(report("rxe0", &RXE).ok);
+        assert!(report("rxe0", &RXE, &[]).ok);
         let poor = DeviceAttributes {
             max_qp_rd_atom: 8,
             ..RXE
         };
-        let report = report("poor", &poor);
-        assert!(!report.ok);
-        let low: Vec<_> = report
-            .attributes
-            .iter()
-            .filter(|l| !l.ok)
-            .map(|l| l.attribute)
-            .collect();
-        assert_eq!(low, ["max_qp_rd_atom"]);
+        for report in [
+            report("poor", &poor, &[]),
+            report("capped", &RXE, &[("max_qp_rd_atom".to_owned(), 8)]),
+        ] {
+            assert!(!report.ok);
+            let low: Vec<_> = report
+                .attributes
+                .iter()
+                .filter(|l| !l.ok)
+                .map(|l| (l.attribute, l.here))
+                .collect();
+            assert_eq!(low, [("max_qp_rd_atom", 8)]);
+        }
+        // More than there is cannot be had.
+        let generous = [("max_sge".to_owned(), 64)];
+        assert_eq!(report("rxe0", &RXE, &generous).attributes[2].here, 32);
     }
 
     #[test]

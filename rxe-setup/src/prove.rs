@@ -10,15 +10,17 @@ use anyhow::{Context, Result, anyhow, bail};
 use rapidswap_verbs::{Event, EventChannel, EventKind, Id, dial};
 use serde::Serialize;
 
-use crate::cli::Prove;
+use crate::cli::Sides;
 use crate::exchange::{Note, PAGE};
 use crate::peer::Peer;
 use crate::sysfs::{ROOT, ports};
 
 /// Pause before another attempt: nothing tells when the other side is there.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long one attempt may take before another is made.
+/// How long one attempt may take at least before another is made.
 const ATTEMPT: Duration = Duration::from_secs(8);
+/// And which part of all the time: who gives much has a slow machine.
+const ATTEMPTS: u32 = 8;
 
 /// How long after the deadline a call may still take to come back.
 const SLACK: Duration = Duration::from_secs(3);
@@ -48,16 +50,36 @@ struct Findings {
     seconds: f64,
 }
 
+/// The time that a proof has.
+#[derive(Clone, Copy)]
+struct Time {
+    deadline: Instant,
+    attempt: Duration,
+}
+
+impl Time {
+    fn of(whole: Duration) -> Time {
+        Time {
+            deadline: Instant::now() + whole,
+            attempt: ATTEMPT.max(whole / ATTEMPTS),
+        }
+    }
+
+    /// When an attempt that begins now ends.
+    fn attempt(&self) -> Instant {
+        self.deadline.min(Instant::now() + self.attempt)
+    }
+}
+
 /// Proves the link and says how it went.
-pub fn run(options: &Prove) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(options.deadline);
-    watch(deadline + SLACK);
-    let (role, (findings, attempts)) = match (options.listen, options.connect) {
-        (Some(address), _) => ("listen", listen(address, options.count, deadline)?),
-        (_, Some(address)) => ("connect", connect(address, options.count, deadline)?),
+pub fn run(sides: &Sides, count: u32) -> Result<()> {
+    let time = Time::of(Duration::from_secs(sides.deadline));
+    watch(time.deadline + SLACK);
+    let (role, (findings, attempts)) = match (sides.listen, sides.connect) {
+        (Some(address), _) => ("listen", listen(address, count, time)?),
+        (_, Some(address)) => ("connect", connect(address, count, time)?),
         (None, None) => bail!("neither --listen nor --connect was given"),
     };
-    let count = options.count;
     let report = Report {
         ok: findings.bad_bytes == 0,
         role,
@@ -128,12 +150,13 @@ fn counters(device: &str) -> BTreeMap<String, u64> {
         .unwrap_or_default()
 }
 
-fn connect(address: SocketAddr, count: u32, deadline: Instant) -> Result<(Findings, u32)> {
+fn connect(address: SocketAddr, count: u32, time: Time) -> Result<(Findings, u32)> {
+    let deadline = time.deadline;
     let mut attempts = 0;
     let mut why = None;
     loop {
         attempts += 1;
-        match attempt(address, count, deadline.min(Instant::now() + ATTEMPT)) {
+        match attempt(address, count, time.attempt()) {
             Ok(findings) => return Ok((findings, attempts)),
             // What the deadline cut short says less than the attempt before it.
             Err(error) if why.is_none() || Instant::now() < deadline => why = Some(error),
@@ -168,7 +191,7 @@ fn attempt(address: SocketAddr, count: u32, deadline: Instant) -> Result<Finding
     Ok(findings(device, last, theirs, start))
 }
 
-fn listen(address: SocketAddr, count: u32, deadline: Instant) -> Result<(Findings, u32)> {
+fn listen(address: SocketAddr, count: u32, time: Time) -> Result<(Findings, u32)> {
     let channel = EventChannel::new()?;
     let listener = Id::new(&channel)?;
     let listening = listener.bind(address).and_then(|()| listener.listen(4));
@@ -181,7 +204,7 @@ fn listen(address: SocketAddr, count: u32, deadline: Instant) -> Result<(Finding
     loop {
         let event = match pending.take() {
             Some(event) => event,
-            None => match channel.next(deadline, "nobody connected") {
+            None => match channel.next(time.deadline, "nobody connected") {
                 Ok(event) => event,
                 Err(error) => {
                     let error = last_error.unwrap_or_else(|| anyhow!(error));
@@ -200,7 +223,7 @@ fn listen(address: SocketAddr, count: u32, deadline: Instant) -> Result<(Finding
             continue;
         };
         attempts += 1;
-        let end = deadline.min(Instant::now() + ATTEMPT);
+        let end = time.attempt();
         match answer(
             Arc::new(id),
             &private_data,

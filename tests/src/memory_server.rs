@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::guest::{Guest, Running};
+use crate::scene::scaled;
 
 /// The server's address on the RDMA link.
 pub const ADDRESS: &str = "10.77.0.2";
@@ -65,6 +66,7 @@ impl<'a> MemoryServer<'a> {
     /// Ends the server.
     pub fn stop(self) -> Result<()> {
         self.process.signal(nix::libc::SIGTERM);
-        self.process.finish(Duration::from_secs(10)).map(drop)
+        let limit = scaled(Duration::from_secs(10))?;
+        self.process.finish(limit).map(drop)
     }
 }

@@ -1,15 +1,19 @@
-//! Kernel faults on demand, by lkdtm.
+//! Kernel faults on demand: by lkdtm, and by modules of our own.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use rapidswap_kernel::Variant;
 use rapidswap_progress::Reporter;
-use rapidswap_vm::{Cluster, SplatKind, UpOptions};
+use rapidswap_vm::{Cluster, KernelVariant, Outcome, SplatKind, UpOptions};
 use serde_json::{Value, json};
 
 use crate::guest::{Guest, Running};
+use crate::rapidswap::root;
 use crate::remote_module::insmod;
-use crate::scene::{Scene, options};
+use crate::scene::{Scene, kernel_variant, options, scaled};
+use crate::verdict::Verdict;
 use crate::wait::wait_until;
 
 const TRIGGER: &str = "/sys/kernel/debug/provoke-crash/DIRECT";
@@ -33,8 +37,47 @@ pub fn ruin(name: &str, cpus: u32, test: impl FnOnce(&Scene) -> Result<()>) -> R
 
 /// Waits for a command that ends with its node.
 pub fn ends(command: Running) -> Result<()> {
-    let output = command.finish(SEEN)?;
+    let output = command.finish(scaled(SEEN)?)?;
     bail!("the node did not end: {}", output.status)
+}
+
+/// Checks that a watched test ended as it had to: at this node, with a fault of
+/// each of these kinds there and none elsewhere.
+pub fn expect(verdict: &Verdict, outcome: Outcome, node: &str, kinds: &[SplatKind]) -> Result<()> {
+    ensure!(
+        verdict.outcome == outcome && verdict.node.as_deref() == Some(node),
+        "not a {outcome} on {node}: {verdict}"
+    );
+    let faults = &verdict.seen.faults;
+    for kind in kinds {
+        ensure!(
+            faults.iter().any(|fault| fault.kind == *kind),
+            "no {kind}: {verdict}"
+        );
+    }
+    ensure!(faults.iter().all(|fault| fault.node == node), "{verdict}");
+    ensure!(
+        kinds.is_empty() || verdict.to_string().contains(&verdict.test),
+        "the test is not named: {verdict}"
+    );
+    Ok(())
+}
+
+/// Copies a module of `tests/provoke-ko` to a node, and returns its path there.
+/// It does what it is for when it is loaded.
+fn own_module(guest: &Guest, name: &str) -> Result<String> {
+    let variant = match kernel_variant()? {
+        KernelVariant::Release => Variant::Release,
+        KernelVariant::Debug => Variant::Debug,
+        KernelVariant::Host => Variant::Host,
+    };
+    let reporter = Reporter::auto();
+    let kernel = rapidswap_kernel::ensure(variant, &reporter)?;
+    let folder = root().join("tests/provoke-ko");
+    let modules = rapidswap_kernel::modules(&kernel, variant, &folder, &reporter)?;
+    let is_it = |path: &&PathBuf| path.file_stem().is_some_and(|stem| stem == name);
+    let module = modules.iter().find(is_it);
+    guest.install(module.with_context(|| format!("no module {name}"))?)
 }
 
 /// A node whose kernel can be made to fail.
@@ -54,7 +97,7 @@ impl<'a> Provoked<'a> {
         Provoked { guest }
     }
 
-    /// A fault after which the kernel goes on.
+    /// A fault after which the kernel goes on, by lkdtm.
     pub fn fault(&self, name: &str) -> Result<()> {
         self.guest.write(TRIGGER, name)
     }
@@ -63,6 +106,18 @@ impl<'a> Provoked<'a> {
     pub fn fatal(&self, name: &str) -> Result<Running> {
         let script = r#"printf %s "$1" > "$0""#;
         self.guest.start(&["sh", "-c", script, TRIGGER, name])
+    }
+
+    /// The same by a module of our own.
+    pub fn load(&self, module: &str) -> Result<()> {
+        let path = own_module(self.guest, module)?;
+        self.guest.ok(&["insmod", &path]).map(drop)
+    }
+
+    /// One by a module of our own from whose loading nobody comes back.
+    pub fn load_fatal(&self, module: &str) -> Result<Running> {
+        let path = own_module(self.guest, module)?;
+        self.guest.start(&["insmod", &path])
     }
 
     /// From now on nobody tells QEMU of a panic.
@@ -84,7 +139,7 @@ impl<'a> Provoked<'a> {
 
     /// Waits until the node's console shows a new fault of a kind.
     pub fn wait_for(&self, kind: SplatKind, before: usize) -> Result<()> {
-        wait_until(&format!("a {kind} on the console"), SEEN, || {
+        wait_until(&format!("a {kind} on the console"), scaled(SEEN)?, || {
             Ok((self.count(kind)? > before).then_some(()))
         })
     }

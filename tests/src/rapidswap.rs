@@ -20,7 +20,7 @@ pub fn target() -> PathBuf {
 }
 
 /// Where `./just build` leaves the programs of the host.
-fn release() -> PathBuf {
+pub fn release() -> PathBuf {
     target().join("release")
 }
 

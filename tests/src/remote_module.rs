@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::guest::Guest;
 use crate::memory_server::{ADDRESS, PORT};
+use crate::scene::scaled;
 use crate::wait::wait_until;
 
 const DEBUGFS: &str = "/sys/kernel/debug/remoteswap";
@@ -32,7 +33,7 @@ pub fn rmmod(guest: &Guest, module: &str) -> Result<()> {
 pub fn connect(guest: &Guest) -> Result<()> {
     let (sip, sport) = (format!("sip={ADDRESS}"), format!("sport={PORT}"));
     insmod(guest, "remoteswap", &[&sip, &sport, "rmsize=0"])?;
-    wait_for_state(guest, "up", CONNECT)
+    wait_for_state(guest, "up", scaled(CONNECT)?)
 }
 
 /// Waits until the module's session is in `state`.

@@ -22,6 +22,9 @@ use crate::guest::Guest;
 use crate::verdict::{Seen, Verdict};
 use crate::watch::watch;
 
+/// Says that the cluster of a test that fails is to stay.
+const KEEP: &str = "RAPIDSWAP_KEEP";
+
 /// How long a test may take: less than the test runner gives it, so that
 /// there is time to say what it hangs on.
 const LIMIT: Duration = Duration::from_secs(9 * 60);
@@ -87,10 +90,14 @@ pub fn accel() -> Result<AccelChoice> {
 
 /// A time limit, longer where the kernel checks everything it does.
 pub fn scaled(limit: Duration) -> Result<Duration> {
-    Ok(match kernel_variant()? {
-        KernelVariant::Release => limit,
-        KernelVariant::Debug => limit * 6,
-    })
+    Ok(limit * kernel_variant()?.patience())
+}
+
+/// What the tests' nodes are: `$RAPIDSWAP_PROFILE`, `rxe` by default.
+fn profile() -> String {
+    let set = std::env::var("RAPIDSWAP_PROFILE").ok();
+    set.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "rxe".to_owned())
 }
 
 /// How a cluster for tests is brought up: swap is each test's own affair.
@@ -98,7 +105,8 @@ pub fn options(name: &str) -> Result<UpOptions> {
     Ok(UpOptions {
         name: name.to_owned(),
         swap: false,
-        kernel: kernel_variant()?,
+        kernel: kernel_variant()?.into(),
+        profile: profile(),
         accel: accel()?,
         ..UpOptions::default()
     })
@@ -108,7 +116,7 @@ pub fn options(name: &str) -> Result<UpOptions> {
 /// kernel fault appears on either console meanwhile.
 pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
     let name = match kernel_variant()? {
-        KernelVariant::Release => "test-main",
+        KernelVariant::Release | KernelVariant::Host => "test-main",
         KernelVariant::Debug => "test-debug",
     };
     let _alone = lock(name)?;
@@ -130,9 +138,8 @@ pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
 pub fn guarded(cluster: Cluster, test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
     let scene = Scene::of(cluster)?;
     let name = this_test();
-    let limit = scaled(LIMIT)?;
     let mut verdict = match unfit(&scene) {
-        Ok(None) => watch(&scene, &name, limit, test),
+        Ok(None) => watch(&scene, &name, LIMIT, test),
         Ok(Some(seen)) => Verdict::of(&name, seen),
         Err(error) => Verdict::of(&name, Seen::error(error)),
     };
@@ -146,10 +153,20 @@ pub fn guarded(cluster: Cluster, test: impl FnOnce(&Scene) -> Result<()>) -> Res
         verdict.collected = artifacts::keep(&scene, &name);
     }
     let failure = anyhow!("{verdict}");
-    match scene.cluster.down() {
+    let keep = std::env::var_os(KEEP).is_some_and(|keep| !keep.is_empty());
+    match end(scene.cluster, keep, &Reporter::auto()) {
         Ok(()) => Err(failure),
-        Err(error) => Err(failure.context(format!("and it could not be taken down: {error}"))),
+        Err(error) => Err(failure.context(format!("{error:#}"))),
     }
+}
+
+/// Takes a cluster down, or says how to look at it.
+pub fn end(cluster: Cluster, keep: bool, reporter: &Reporter) -> Result<()> {
+    if keep {
+        reporter.note(&cluster.kept());
+        return Ok(());
+    }
+    cluster.down().context("take the cluster down")
 }
 
 /// Why no test may begin on a cluster: a node is gone, or a fault came when no

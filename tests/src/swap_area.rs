@@ -1,11 +1,9 @@
 //! The swap area on the client.
 
 use anyhow::Result;
+use rapidswap_vm::swap;
 
 use crate::guest::Guest;
-
-/// The client's swap disk.
-pub const DISK: &str = "/dev/vdb";
 
 const CONTROL: &str = "/sys/kernel/mm/remote_swap";
 const MAPPED: &str = "rapidswap-test";
@@ -24,15 +22,16 @@ pub enum Backing {
 pub fn make(guest: &Guest, backing: Backing) -> Result<String> {
     // Soft-RoCE takes its packets' memory without waiting for reclaim.
     guest.write("/proc/sys/vm/min_free_kbytes", "32768")?;
-    guest.ok(&["mkswap", DISK])?;
+    let disk = swap::area(&guest.node)?;
+    guest.ok(&["mkswap", &disk])?;
     if backing == Backing::Disk {
-        return Ok(DISK.to_owned());
+        return Ok(disk);
     }
     // Without udev, dmsetup itself has to make the node.
     guest.sh(&format!(
         "export DM_DISABLE_UDEV=1\n\
-         sectors=$(blockdev --getsz {DISK})\n\
-         printf '0 8 linear {DISK} 0\\n8 %d error\\n' $((sectors - 8)) |\n\
+         sectors=$(blockdev --getsz {disk})\n\
+         printf '0 8 linear {disk} 0\\n8 %d error\\n' $((sectors - 8)) |\n\
          dmsetup create {MAPPED}"
     ))?;
     Ok(format!("/dev/mapper/{MAPPED}"))

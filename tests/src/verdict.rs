@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::Error;
+use rapidswap_progress::Reporter;
 use rapidswap_vm::{Collected, Gone, Outcome, Splat, SplatKind};
 
 use crate::wait::TimedOut;
@@ -125,6 +126,16 @@ pub fn outcome(error: &Error) -> Outcome {
     } else {
         Outcome::TestFailed
     }
+}
+
+/// Says why a program failed; gives its exit status.
+pub fn failed(program: &str, error: &anyhow::Error, reporter: &Reporter) -> u8 {
+    let code = exit_code(error);
+    reporter.ended(code, Some(&format!("{error:#}")));
+    if !reporter.is_json() {
+        eprintln!("{program}: {error:#}");
+    }
+    code
 }
 
 /// The exit code of a program that ends with this error.

@@ -7,17 +7,21 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow};
-use rapidswap_vm::{Collected, Node, NodeState, Outcome, TestRun};
-use serde_json::Value;
+use rapidswap_vm::{Collected, Fault, KernelVariant, Node, NodeState, Outcome, TestRun};
 
 use crate::allowed::Allowed;
 use crate::artifacts;
-use crate::scene::{Scene, scaled};
+use crate::guest::Guest;
+use crate::leaks;
+use crate::scene::{Scene, kernel_variant, scaled};
 use crate::verdict::{Seen, Verdict};
 use crate::wait::TimedOut;
 
 /// How long a node may take to write a mark to its log and its console.
 const MARK: Duration = Duration::from_secs(15);
+
+/// How long a node may take to look through all its memory.
+const LEAKS: Duration = Duration::from_secs(60);
 
 /// Runs a test between marks in every node's log, and judges it by its own
 /// end and by what the kernels said between their marks. One that has not
@@ -32,9 +36,9 @@ pub fn watch(
     let run = TestRun::new(name);
     let mut seen = Seen::default();
     // What was gone before is not this test's.
-    let (allowed, nodes) = match (Allowed::load(), scene.present()) {
-        (Ok(allowed), Ok(nodes)) => (allowed, nodes),
-        (Err(error), _) | (_, Err(error)) => return failed(name, error),
+    let (allowed, nodes, limit) = match (Allowed::load(), scene.present(), scaled(limit)) {
+        (Ok(allowed), Ok(nodes), Ok(limit)) => (allowed, nodes, limit),
+        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => return failed(name, error),
     };
     seen.unseen = on_each(&nodes, |node| mark(node, &run, Node::mark_begin));
     let mut collected = None;
@@ -68,7 +72,7 @@ fn limited(
             let collected = artifacts::keep(scene, name);
             for node in scene.cluster.nodes().unwrap_or_default() {
                 // One that is gone already needs no end.
-                let _ = node.qmp("quit", Value::Null);
+                let _ = scene.cluster.fault(&Fault::Kill(node.name().to_owned()));
             }
             Some(collected)
         });
@@ -131,6 +135,9 @@ fn look(scene: &Scene, nodes: &[Node], run: &TestRun, allowed: &Allowed, seen: &
         }
     }
     if seen.unseen.is_empty() {
+        seen.unseen = on_each(&here, look_for_leaks);
+    }
+    if seen.unseen.is_empty() {
         seen.unseen = on_each(&here, |node| mark(node, run, Node::mark_end));
     }
     for node in nodes {
@@ -174,20 +181,39 @@ fn on_each(nodes: &[Node], act: impl Fn(&Node) -> Result<()> + Sync) -> Vec<(Str
     })
 }
 
-/// Writes a mark; a node that hangs is not waited for.
+/// Writes a mark.
 fn mark(
     node: &Node,
     run: &TestRun,
     write: fn(&Node, &TestRun) -> rapidswap_vm::Result<()>,
 ) -> Result<()> {
-    let (sender, written) = channel();
     let (node, run) = (node.clone(), run.clone());
-    thread::spawn(move || sender.send(write(&node, &run)));
-    let limit = scaled(MARK)?;
+    within(MARK, "a mark in its log", move || {
+        write(&node, &run).context("mark the log")
+    })
+}
+
+/// Has the kernel say on its console what memory the test lost, if it can.
+fn look_for_leaks(node: &Node) -> Result<()> {
+    if kernel_variant()? == KernelVariant::Release {
+        return Ok(());
+    }
+    let guest = Guest::new(node.clone());
+    within(LEAKS, "a search for leaks", move || leaks::look(&guest))
+}
+
+/// Does what a node that hangs would not come back from.
+fn within(
+    limit: Duration,
+    what: &str,
+    act: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Result<()> {
+    let (sender, done) = channel();
+    thread::spawn(move || sender.send(act()));
+    let limit = scaled(limit)?;
     let late = || TimedOut {
-        what: "a mark in its log".to_owned(),
+        what: what.to_owned(),
         limit,
     };
-    let written = written.recv_timeout(limit).map_err(|_| late())?;
-    written.context("mark the log")
+    done.recv_timeout(limit).map_err(|_| late())?
 }

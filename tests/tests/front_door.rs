@@ -108,6 +108,49 @@ fn a_command_that_is_gone_is_noticed() -> Result<()> {
 }
 
 #[test]
+fn offline_what_is_missing_is_one_line_and_nothing_is_installed() -> Result<()> {
+    let cache = tempfile::tempdir()?;
+    // Its own bindgen is not in an empty cache.
+    let output = just(&[])
+        .env("RAPIDSWAP_OFFLINE", "1")
+        .env("XDG_CACHE_HOME", cache.path())
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(!output.status.success(), "{output:?}");
+    ensure!(
+        said.lines().count() == 1 && said.contains("these are missing:"),
+        "{said}"
+    );
+    ensure!(said.contains("bindgen-cli@"), "{said}");
+    ensure!(
+        fs::read_dir(cache.path())?.next().is_none(),
+        "something was written"
+    );
+    Ok(())
+}
+
+#[test]
+fn what_one_recipe_needs_no_other_asks_for() -> Result<()> {
+    let checkout = tempfile::tempdir()?;
+    for file in ["just", "host-tools.txt"] {
+        fs::copy(root().join(file), checkout.path().join(file))?;
+    }
+    let list = "clang-0 /nowhere/clang for=test-debug-kernel\n";
+    fs::write(checkout.path().join("host-packages.txt"), list)?;
+    let install = |recipe: &str| -> Result<bool> {
+        let output = Command::new(checkout.path().join("just"))
+            .arg(recipe)
+            .env("JUST_SETUP", "print")
+            .output()?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(stdout(&output).contains(" clang-0"))
+    };
+    ensure!(install("test-debug-kernel")?);
+    ensure!(!install("test")?);
+    Ok(())
+}
+
+#[test]
 fn the_version_of_bindgen_is_the_kernels() -> Result<()> {
     let cache = tempfile::tempdir()?;
     let output = just(&[])

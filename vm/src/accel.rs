@@ -3,11 +3,13 @@
 //! kernel with it. So a guest is booted, within a deadline, and what came of
 //! it is remembered until the kernel, QEMU or the host's boot changes.
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use rapidswap_progress::Reporter;
@@ -15,18 +17,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::Accel;
 use crate::error::{Error, IoContext, Result};
-use crate::machine::QEMU;
 use crate::options::AccelChoice;
 use crate::probe;
+use crate::qemu::Qemu;
 
 /// A guest that boots under KVM at all does so in a fraction of this.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The file in the cache that remembers.
-const VERDICT: &str = "kvm-verdict.json";
+/// For who wants KVM or nothing, on a host that may be busy.
+const PATIENT_DEADLINE: Duration = Duration::from_secs(30);
 
-/// QEMU that has `-netdev dgram`.
-const OLDEST_QEMU: (u32, u32) = (7, 2);
+/// How long an answer is waited for where TCG does as well. A guest that has
+/// not booted by then may still do so, which counts from the next time on.
+const FIRST_ANSWER: Duration = Duration::from_millis(2500);
+
+/// The file in the cache that remembers.
+const VERDICTS: &str = "kvm-verdicts.json";
 
 /// An accelerator and why it was chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,16 +43,24 @@ pub struct Choice {
     pub reason: String,
 }
 
-/// Whether a guest boots under KVM, for one kernel, QEMU and boot of the host.
-#[derive(Debug, Serialize, Deserialize)]
+/// Whether a guest boots under KVM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Verdict {
-    key: String,
     works: bool,
     reason: String,
 }
 
-/// The accelerator where it does not depend on a probe.
-pub(crate) fn known(choice: AccelChoice) -> Result<Option<Choice>> {
+/// What is remembered: a verdict for each kernel and QEMU, and the boot of the
+/// host for which they hold.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Verdicts {
+    host_boot: String,
+    of: BTreeMap<String, Verdict>,
+}
+
+/// The accelerator where it does not depend on a probe. A QEMU that the user
+/// names may have its KVM from elsewhere.
+pub(crate) fn known(choice: AccelChoice, qemu: &Qemu) -> Result<Option<Choice>> {
     if choice == AccelChoice::Tcg {
         return Ok(Some(Choice {
             accel: Accel::Tcg,
@@ -54,8 +68,18 @@ pub(crate) fn known(choice: AccelChoice) -> Result<Option<Choice>> {
         }));
     }
     match openable(Path::new("/dev/kvm")) {
-        Ok(()) => Ok(None),
-        Err(reason) => refuse(choice, reason).map(Some),
+        Err(reason) if !qemu.named => refuse(choice, reason).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// What [`crate::Cluster::up`] would decide for `kernel` where nobody asks for
+/// an accelerator, with its verdicts kept in the directory `cache`.
+pub fn decide(kernel: &Path, cache: &Path, reporter: &Reporter) -> Result<Choice> {
+    let qemu = Qemu::find()?;
+    match known(AccelChoice::Auto, &qemu)? {
+        Some(choice) => Ok(choice),
+        None => probed(AccelChoice::Auto, kernel, &qemu, cache, reporter),
     }
 }
 
@@ -64,46 +88,79 @@ pub(crate) fn known(choice: AccelChoice) -> Result<Option<Choice>> {
 pub(crate) fn probed(
     choice: AccelChoice,
     kernel: &Path,
-    qemu: &str,
+    qemu: &Qemu,
     cache: &Path,
     reporter: &Reporter,
 ) -> Result<Choice> {
-    let key = key(kernel, qemu)?;
-    let file = cache.join(VERDICT);
-    let verdict = match read(&file).filter(|verdict| verdict.key == key) {
-        Some(verdict) => verdict,
-        None => {
-            let step = reporter.step("kvm probe", DEADLINE);
-            let outcome = probe::boots(kernel, Accel::Kvm, DEADLINE);
-            let (works, reason) = match outcome {
-                Ok(took) => (
-                    true,
-                    format!("a guest booted in {:.1} s", took.as_secs_f64()),
-                ),
-                Err(reason) => (false, format!("/dev/kvm is there, but {reason}")),
-            };
-            step.done(&reason);
-            let verdict = Verdict { key, works, reason };
-            write(&file, &verdict);
-            verdict
-        }
+    let (file, key) = (cache.join(VERDICTS), key(kernel, qemu)?);
+    let verdict = match read(&file).of.remove(&key) {
+        // Who asks for KVM may well have mended it.
+        Some(verdict) if verdict.works || choice != AccelChoice::Kvm => verdict,
+        _ => probe(choice, kernel, qemu, file, key, reporter)?,
     };
-    if verdict.works {
-        Ok(Choice {
+    match verdict.works {
+        true => Ok(Choice {
             accel: Accel::Kvm,
             reason: verdict.reason,
-        })
-    } else {
-        refuse(choice, verdict.reason)
+        }),
+        false => refuse(choice, verdict.reason),
     }
 }
 
-/// What the last probe since the host booted came to, with this QEMU.
-pub(crate) fn remembered(cache: &Path, qemu: &str) -> Option<(bool, String)> {
-    let verdict = read(&cache.join(VERDICT))?;
-    let (start, end) = (format!("{} ", host_boot()), format!(" {qemu}"));
-    let still = verdict.key.starts_with(&start) && verdict.key.ends_with(&end);
-    still.then_some((verdict.works, verdict.reason))
+/// Boots a guest. Where TCG does as well, only the first answer is waited for:
+/// a later one is remembered for the next time.
+fn probe(
+    choice: AccelChoice,
+    kernel: &Path,
+    qemu: &Qemu,
+    file: PathBuf,
+    key: String,
+    reporter: &Reporter,
+) -> Result<Verdict> {
+    let (deadline, patience) = match choice {
+        AccelChoice::Kvm => (PATIENT_DEADLINE, PATIENT_DEADLINE + DEADLINE),
+        _ => (DEADLINE, FIRST_ANSWER),
+    };
+    let step = reporter.step("kvm probe", FIRST_ANSWER);
+    let (sender, answer) = channel();
+    let (kernel, program) = (kernel.to_owned(), qemu.program.clone());
+    let remembers = (file.clone(), key.clone());
+    let body = move || {
+        let verdict = match probe::boots(&program, &kernel, Accel::Kvm, deadline) {
+            Ok(took) => Verdict {
+                works: true,
+                reason: format!("a guest booted in {:.1} s", took.as_secs_f64()),
+            },
+            Err(reason) => Verdict {
+                works: false,
+                reason: format!("/dev/kvm is there, but {reason}"),
+            },
+        };
+        remember(&remembers.0, remembers.1, &verdict);
+        let _ = sender.send(verdict);
+    };
+    let thread = thread::Builder::new().name("kvm probe".into()).spawn(body);
+    thread.what(|| "cannot start a thread".into())?;
+    let verdict = answer.recv_timeout(patience).unwrap_or_else(|_| {
+        let seconds = patience.as_secs_f64();
+        let verdict = Verdict {
+            works: false,
+            reason: format!("/dev/kvm is there, but no guest had booted with it after {seconds} s"),
+        };
+        remember(&file, key, &verdict);
+        verdict
+    });
+    step.done(&verdict.reason);
+    Ok(verdict)
+}
+
+/// What the probes since the host booted came to, with this QEMU.
+pub(crate) fn remembered(cache: &Path, qemu: &Qemu) -> Option<(bool, String)> {
+    let end = format!(" {}", qemu.identity());
+    let verdicts = read(&cache.join(VERDICTS)).of;
+    let mut with = verdicts.into_iter().filter(|(key, _)| key.ends_with(&end));
+    with.next()
+        .map(|(_, verdict)| (verdict.works, verdict.reason))
 }
 
 /// KVM cannot be had.
@@ -129,58 +186,43 @@ fn openable(device: &Path) -> Result<(), String> {
     }
 }
 
-/// The version of QEMU, if there is one and it is new enough.
-pub(crate) fn qemu_version() -> Result<String> {
-    let output = match Command::new(QEMU).arg("--version").output() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::MissingQemu(QEMU));
-        }
-        other => other.what(|| format!("cannot run {QEMU}"))?,
-    };
-    let text = String::from_utf8_lossy(&output.stdout);
-    let version = text
-        .split_whitespace()
-        .skip_while(|word| *word != "version")
-        .nth(1);
-    let version = version.unwrap_or("unknown").to_owned();
-    match number(&version) {
-        Some(number) if number < OLDEST_QEMU => Err(Error::OldQemu(version)),
-        _ => Ok(version),
-    }
-}
-
-fn number(version: &str) -> Option<(u32, u32)> {
-    let mut parts = version.split('.');
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
-/// What a verdict holds for.
-fn key(kernel: &Path, qemu: &str) -> Result<String> {
+/// What a verdict holds for. The contents of a kernel are named by its path in
+/// the cache, and one of the user's own is known by its size and time.
+fn key(kernel: &Path, qemu: &Qemu) -> Result<String> {
     let meta = fs::metadata(kernel).what(|| format!("cannot read {}", kernel.display()))?;
-    // Which kernel of this checkout it is matters; its contents are named by
-    // its path in the cache.
+    let (size, time) = (meta.size(), meta.mtime());
     Ok(format!(
-        "{} {} {} {qemu}",
-        host_boot(),
+        "{} {size} {time} {}",
         kernel.display(),
-        meta.size()
+        qemu.identity()
     ))
 }
 
 /// Which boot of the host this is.
-fn host_boot() -> String {
+pub(crate) fn host_boot() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     boot.trim().to_owned()
 }
 
-fn read(file: &Path) -> Option<Verdict> {
-    serde_json::from_slice(&fs::read(file).ok()?).ok()
+/// What holds for this boot of the host.
+fn read(file: &Path) -> Verdicts {
+    let bytes = fs::read(file).unwrap_or_default();
+    let verdicts = serde_json::from_slice::<Verdicts>(&bytes).unwrap_or_default();
+    match host_boot() {
+        boot if boot == verdicts.host_boot => verdicts,
+        host_boot => Verdicts {
+            host_boot,
+            of: BTreeMap::new(),
+        },
+    }
 }
 
 /// Without a remembered verdict the next `up` probes again, no worse.
-fn write(file: &Path, verdict: &Verdict) {
+fn remember(file: &Path, key: String, verdict: &Verdict) {
+    let mut verdicts = read(file);
+    verdicts.of.insert(key, verdict.clone());
     let half = file.with_extension(std::process::id().to_string());
-    let Ok(json) = serde_json::to_vec_pretty(verdict) else {
+    let Ok(json) = serde_json::to_vec_pretty(&verdicts) else {
         return;
     };
     if let Some(dir) = file.parent() {
@@ -194,11 +236,88 @@ fn write(file: &Path, verdict: &Verdict) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Instant;
+
+    /// A program in the place of QEMU.
+    fn shim(dir: &Path, script: &str) -> Qemu {
+        let program = dir.join("qemu");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("written");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable");
+        Qemu {
+            program,
+            version: "10.0".into(),
+            named: true,
+        }
+    }
+
+    fn decide(dir: &Path, choice: AccelChoice, qemu: &Qemu) -> Result<Choice> {
+        let kernel = dir.join("vmlinux");
+        if !kernel.exists() {
+            fs::write(&kernel, "no kernel").expect("written");
+        }
+        let cache = dir.join("cache");
+        probed(choice, &kernel, qemu, &cache, &Reporter::silent())
+    }
 
     #[test]
     fn tcg_needs_no_probe() {
-        let choice = known(AccelChoice::Tcg).expect("chosen").expect("known");
+        let temp = tempfile::tempdir().expect("temporary directory");
+        let qemu = shim(temp.path(), "exit 1");
+        let choice = known(AccelChoice::Tcg, &qemu).expect("chosen");
+        assert_eq!(choice.expect("known").accel, Accel::Tcg);
+        assert_eq!(known(AccelChoice::Auto, &qemu).expect("no error"), None);
+    }
+
+    #[test]
+    fn a_qemu_that_hangs_is_given_up_within_the_deadline_and_remembered() {
+        let temp = tempfile::tempdir().expect("temporary directory");
+        let dir = temp.path();
+        let qemu = shim(dir, "echo $$ >> \"$0.started\"; exec sleep 1000");
+        let started = Instant::now();
+        let choice = decide(dir, AccelChoice::Auto, &qemu).expect("falls back");
+        assert!(started.elapsed() < FIRST_ANSWER + Duration::from_secs(1));
         assert_eq!(choice.accel, Accel::Tcg);
+        assert!(choice.reason.contains("no guest had booted"), "{choice:?}");
+        let again = Instant::now();
+        assert_eq!(
+            decide(dir, AccelChoice::Auto, &qemu).expect("as before"),
+            choice
+        );
+        assert!(
+            again.elapsed() < Duration::from_millis(50),
+            "{:?}",
+            again.elapsed()
+        );
+        let runs = fs::read_to_string(dir.join("qemu.started")).expect("it ran");
+        assert_eq!(runs.lines().count(), 1, "probed again: {runs}");
+    }
+
+    #[test]
+    fn a_qemu_that_crashes_is_given_up_at_once_with_its_reason() {
+        let temp = tempfile::tempdir().expect("temporary directory");
+        let dir = temp.path();
+        let qemu = shim(dir, "echo 'kvm: no such luck' >&2; kill -SEGV $$");
+        let started = Instant::now();
+        let choice = decide(dir, AccelChoice::Auto, &qemu).expect("falls back");
+        assert!(started.elapsed() < FIRST_ANSWER, "{:?}", started.elapsed());
+        assert_eq!(choice.accel, Accel::Tcg);
+        assert!(choice.reason.contains("kvm: no such luck"), "{choice:?}");
+        let error = decide(dir, AccelChoice::Kvm, &qemu).expect_err("hard");
+        assert!(matches!(error, Error::KvmUnusable(_)), "{error}");
+    }
+
+    #[test]
+    fn another_qemu_is_another_question() {
+        let temp = tempfile::tempdir().expect("temporary directory");
+        let dir = temp.path();
+        let first = shim(dir, "echo first >&2");
+        let reason = |qemu| decide(dir, AccelChoice::Auto, qemu).expect("TCG").reason;
+        assert!(reason(&first).contains("first"));
+        let second = shim(dir, "echo the second one >&2");
+        assert!(reason(&second).contains("the second one"));
+        let remembered = remembered(&dir.join("cache"), &second).expect("one of it");
+        assert!(!remembered.0 && remembered.1.contains("the second one"));
     }
 
     #[test]
@@ -223,23 +342,19 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_is_remembered() {
+    fn a_verdict_is_remembered_until_the_host_boots() {
         let temp = tempfile::tempdir().expect("temporary directory");
-        let file = temp.path().join("cache/kvm-verdict.json");
+        let file = temp.path().join("cache/verdicts.json");
         let verdict = Verdict {
-            key: "k".into(),
             works: false,
             reason: "r".into(),
         };
-        write(&file, &verdict);
-        let again = read(&file).expect("read back");
-        assert_eq!((again.key.as_str(), again.works), ("k", false));
-    }
-
-    #[test]
-    fn versions_compare_by_number() {
-        assert!(number("10.0.2").expect("number") > OLDEST_QEMU);
-        assert!(number("7.1.0").expect("number") < OLDEST_QEMU);
-        assert_eq!(number("unknown"), None);
+        remember(&file, "k".into(), &verdict);
+        remember(&file, "l".into(), &verdict);
+        let seen = read(&file).of;
+        assert_eq!((seen.len(), seen.get("k")), (2, Some(&verdict)));
+        let text = fs::read_to_string(&file).expect("readable");
+        fs::write(&file, text.replace(&host_boot(), "another boot")).expect("written");
+        assert!(read(&file).of.is_empty());
     }
 }

@@ -1,6 +1,7 @@
 //! A cluster from the outside.
 
 use std::fs;
+use std::net::SocketAddrV4;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::thread;
@@ -8,22 +9,25 @@ use std::time::{Duration, Instant};
 
 use rapidswap_progress::Reporter;
 
-use crate::error::{Error, IoContext, Result};
+use crate::clean;
+use crate::error::{Error, IoContext, Result, names};
 use crate::fault::Fault;
-use crate::lease::Lease;
 use crate::link;
 use crate::node::{self, Node, ask};
-use crate::options::{UpOptions, check_name};
+use crate::options::{DEFAULT_NAME, UpOptions, check_name};
 use crate::prepare::prepare;
 use crate::process::reply;
+use crate::profile::CLIENT;
 use crate::request::{self, Reply, Request};
 use crate::rundir::{self, Presence};
 use crate::splat::Splat;
+use crate::start::start;
 use crate::status::Status;
+use crate::supervisor::Plan;
 use crate::swap::{self, SwapOptions};
 
-/// What booting both nodes takes under TCG on two cores.
-const BOOT: Duration = Duration::from_secs(6);
+/// Name of the log in the run directory of how it came up.
+pub(crate) const EVENTS: &str = "events.jsonl";
 
 /// A running cluster. Dropping it does nothing to the cluster, which belongs
 /// to its supervisor: end it with [`Cluster::down`].
@@ -34,8 +38,9 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes what is missing, boots the nodes, proves the link and, unless
-    /// told otherwise, turns remote swap on. If it fails nothing is left.
+    /// Makes what is missing, boots the nodes and proves the link, or restores
+    /// both, and, unless told otherwise, turns remote swap on. If it fails
+    /// nothing is left.
     pub fn up(options: &UpOptions, reporter: &Reporter) -> Result<Cluster> {
         options.validate()?;
         let base = rundir::base();
@@ -43,30 +48,76 @@ impl Cluster {
         if rundir::presence(&base, &options.name)? == Presence::Live {
             return Err(Error::AlreadyUp(options.name.clone()));
         }
+        // Until the cluster runs, and then it says itself what it needs.
+        let _in_use = clean::in_use()?;
         let plan = prepare(options, reporter)?;
-        let (nodes, profile) = (plan.nodes.len(), plan.profile.clone());
         let cluster = Cluster::named(&options.name);
+        let outcome = cluster.come_up(plan, options, reporter);
+        if outcome.is_err()
+            && options.keep
+            && rundir::presence(&base, &options.name)? == Presence::Live
+        {
+            reporter.note(&cluster.kept());
+        }
+        outcome?;
+        Ok(cluster)
+    }
 
+    fn come_up(&self, plan: Plan, options: &UpOptions, reporter: &Reporter) -> Result<()> {
         let started = Instant::now();
-        let step = reporter.step("boot", BOOT);
-        let lease = Lease::start(plan)?;
-        lease.ready(&step, nodes)?;
-        step.done("both nodes are up");
-        link::prove(&cluster, &profile, reporter)?;
+        let lease = start(plan, options.cold, reporter)?;
+        let link_s = started.elapsed().as_secs_f64();
+        // Without a log only a later look at it is lost.
+        let _ = reporter.log_to(&self.run_dir.join(EVENTS));
+        let lease = lease.or_keep(self.make_ready(options, reporter), options.keep)?;
+        let up_s = started.elapsed().as_secs_f64();
+        lease.commit(up_s, link_s, options.swap)?;
+        reporter.note(&format!("cluster {} is up in {up_s:.1} s", options.name));
+        Ok(())
+    }
+
+    /// What comes after the links: modules and swap.
+    fn make_ready(&self, options: &UpOptions, reporter: &Reporter) -> Result<()> {
+        if !options.modules.is_empty() {
+            let status = self.status()?;
+            for name in self.names()? {
+                self.load_modules(&name, &status)?;
+            }
+        }
         if options.swap {
             let step = reporter.step("remote swap", Duration::from_secs(2));
             swap::on(
-                &cluster,
+                self,
                 &SwapOptions {
                     server_mib: options.server_mib,
+                    to: options.swap_to.clone(),
                 },
             )?;
             step.done("on");
         }
-        let up_s = started.elapsed().as_secs_f64();
-        lease.commit(up_s, options.swap)?;
-        reporter.note(&format!("cluster {} is up in {up_s:.1} s", options.name));
-        Ok(cluster)
+        Ok(())
+    }
+
+    /// Loads what a node is to load of somebody's own.
+    fn load_modules(&self, name: &str, status: &Status) -> Result<()> {
+        let node = self.known(name);
+        for wanted in status.modules.iter().filter(|wanted| wanted.node == name) {
+            let file = format!("{}/{}", swap::MODULES, wanted.module);
+            node.run(&format!("loading {}", wanted.module), ["insmod", &file])?;
+        }
+        Ok(())
+    }
+
+    /// What to tell somebody who wanted it kept in spite of a failure.
+    pub fn kept(&self) -> String {
+        let name = match self.name.as_str() {
+            DEFAULT_NAME => String::new(),
+            name => format!(" --name {name}"),
+        };
+        format!(
+            "cluster {} is kept: look at it with `./just shell client{name}`, end it with `./just down{name}`",
+            self.name
+        )
     }
 
     /// The running cluster of that name.
@@ -95,7 +146,7 @@ impl Cluster {
         Ok(clusters)
     }
 
-    fn named(name: &str) -> Cluster {
+    pub(crate) fn named(name: &str) -> Cluster {
         Cluster {
             name: name.to_owned(),
             run_dir: rundir::base().join(name),
@@ -146,37 +197,50 @@ impl Cluster {
 
     /// What `up` did to a node after it had booted.
     fn recover(&self, name: &str) -> Result<()> {
-        let (status, node) = (self.status()?, self.node(name)?);
-        let ends = &status.profile.node;
-        if name == "server" {
-            link::set_up(&node, &status.profile, &ends.server)?;
-            if status.swap {
-                swap::start_server(&node, &status.profile, status.server_mib)?;
-            }
+        let (status, node) = (self.status()?, self.known(name));
+        let mut ends = status.addresses()?.into_iter();
+        let Some((_, address)) = ends.find(|(known, _)| known == name) else {
             return Ok(());
+        };
+        if status.link {
+            link::set_up(&node, &status.profile, address)?;
         }
-        link::set_up(&node, &status.profile, &ends.client)
+        self.load_modules(name, &status)?;
+        if status.swap && name != CLIENT {
+            let listen = SocketAddrV4::new(address.ip, status.profile.link.port.get());
+            swap::start_server(&node, listen, status.server_mib)?;
+        }
+        Ok(())
     }
 
     /// One of its nodes.
     pub fn node(&self, name: &str) -> Result<Node> {
-        let status = self.status()?;
-        if status.nodes.iter().any(|node| node.name == name) {
-            return Ok(Node::new(&self.run_dir, &self.name, name));
+        let nodes = self.names()?;
+        if nodes.iter().any(|node| node == name) {
+            return Ok(self.known(name));
         }
-        let known: Vec<_> = status.nodes.into_iter().map(|node| node.name).collect();
         Err(Error::UnknownNode {
             node: name.to_owned(),
-            known: known.join(", "),
+            known: names(nodes.iter().map(String::as_str)),
         })
     }
 
     /// All of its nodes.
     pub fn nodes(&self) -> Result<Vec<Node>> {
-        let nodes = self.status()?.nodes.into_iter();
-        Ok(nodes
-            .map(|node| Node::new(&self.run_dir, &self.name, &node.name))
-            .collect())
+        Ok(self.names()?.iter().map(|name| self.known(name)).collect())
+    }
+
+    /// The names of its nodes, the client first.
+    pub fn names(&self) -> Result<Vec<String>> {
+        match ask(&self.connect()?, &Request::Names)? {
+            Reply::Names(names) => Ok(names),
+            other => Err(node::failed(other)),
+        }
+    }
+
+    /// A node that is known to be there.
+    pub(crate) fn known(&self, name: &str) -> Node {
+        Node::new(&self.run_dir, &self.name, name)
     }
 
     /// Kernel faults on any console so far. A console that cannot be read is
@@ -189,9 +253,10 @@ impl Cluster {
         Ok(splats)
     }
 
-    /// The QEMU command line of a node, as one would type it.
+    /// The command line of a node's QEMU, or of the ssh to a host, as one would
+    /// type it.
     pub fn command_line(&self, node: &str) -> Result<String> {
-        let path = self.run_dir.join(node).join("qemu.txt");
+        let path = self.node(node)?.status()?.command_line;
         fs::read_to_string(&path).what(|| format!("cannot read {}", path.display()))
     }
 

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, EVENTS};
 use crate::error::{Error, IoContext, Result};
 use crate::node::Node;
 use crate::symbols::{Symbols, is_trace};
@@ -151,9 +151,10 @@ fn of_the_cluster(cluster: &Cluster, dir: &Path) -> Vec<Missing> {
             });
         }
     };
-    let log = "supervisor.log";
-    let copied = fs::copy(cluster.run_dir().join(log), dir.join(log));
-    note(log, copied.map(drop).map_err(|error| error.to_string()));
+    for log in ["supervisor.log", EVENTS] {
+        let copied = fs::copy(cluster.run_dir().join(log), dir.join(log));
+        note(log, copied.map(drop).map_err(|error| error.to_string()));
+    }
     let status = cluster.status().map_err(|error| error.to_string());
     let written = status.and_then(|status| {
         let json = serde_json::to_vec_pretty(&status).map_err(|error| error.to_string())?;

@@ -2,13 +2,21 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::occasion::Occasion;
 use crate::splat::{Splat, SplatKind, classify, kernel_message};
 
 /// Name of the console's file in a node's directory.
 pub(crate) const FILE: &str = "console.log";
+
+/// What QEMU calls the console's other side.
+pub(crate) const CHARDEV: &str = "console";
+
+/// The socket by which somebody can be at a node's console.
+pub(crate) fn socket(run: &Path, node: &str) -> PathBuf {
+    run.join(format!("{node}.console"))
+}
 
 /// How many lines of a console an error shows.
 const TAIL: usize = 12;

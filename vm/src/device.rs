@@ -6,7 +6,9 @@ mod disk;
 
 use std::ffi::OsString;
 
-pub use channel::{AgentPort, Console, Control, LINK, Link, PAYLOAD_TAG, Payload, SerialStream};
+pub use channel::{
+    AgentPort, Console, Control, LINK, Link, MAC, PAYLOAD_TAG, Payload, SerialStream,
+};
 pub use disk::{RootDisk, SwapDisk};
 
 /// One part of a virtual machine.
@@ -28,6 +30,8 @@ pub enum Accel {
     Kvm,
     /// QEMU's translator.
     Tcg,
+    /// No QEMU: the nodes are hosts.
+    None,
 }
 
 impl Accel {
@@ -36,6 +40,7 @@ impl Accel {
         match self {
             Accel::Kvm => "kvm",
             Accel::Tcg => "tcg",
+            Accel::None => "none",
         }
     }
 }
@@ -56,7 +61,7 @@ impl Device for Board {
         let (accel, cpu) = match self.accel {
             Accel::Kvm => ("kvm", "host"),
             // Five-level page tables only make the translated MMU slower.
-            Accel::Tcg => ("tcg,thread=multi,tb-size=256", "max,la57=off"),
+            Accel::Tcg | Accel::None => ("tcg,thread=multi,tb-size=256", "max,la57=off"),
         };
         let memory = self.memory_mib;
         let mut args = vec![
@@ -122,6 +127,16 @@ impl Device for Entropy {
 
     fn kernel_args(&self) -> Vec<String> {
         words("random.trust_cpu=on")
+    }
+}
+
+/// The machine waits to be told where its saved state is.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming;
+
+impl Device for Incoming {
+    fn qemu_args(&self) -> Vec<OsString> {
+        words("-incoming defer")
     }
 }
 

@@ -10,10 +10,12 @@ use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 
 use crate::accel;
+use crate::clean;
 use crate::device::Accel;
 use crate::error::Result;
 use crate::options::AccelChoice;
 use crate::prepare::cache;
+use crate::qemu::Qemu;
 use crate::rundir;
 use crate::size::Size;
 
@@ -22,6 +24,9 @@ const WRAPPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../just");
 
 /// What the first build wants.
 const DISK_GIB: u64 = 10;
+
+/// More than one checkout needs.
+const CACHE_GIB: u64 = 20;
 
 /// What two nodes as they are by default have, and what runs beside them.
 const MEMORY_MIB: u64 = 3 * 1024;
@@ -93,16 +98,17 @@ fn bad(item: &'static str, seen: String, mend: impl Into<Vec<String>>) -> Findin
 /// Looks at everything. Nothing is installed or changed.
 pub fn examine() -> Result<Vec<Finding>> {
     let cache = cache()?;
-    let qemu = accel::qemu_version();
+    let qemu = Qemu::find();
     Ok(vec![
         packages(),
         match &qemu {
-            Ok(version) => good("qemu", version.clone()),
+            Ok(qemu) => good("qemu", qemu.version.clone()),
             Err(error) => bad("qemu", error.to_string(), []),
         },
-        kvm(&cache, qemu.as_deref().unwrap_or_default()),
+        kvm(&cache, qemu.as_ref().ok()),
         namespaces(),
         disk(&cache),
+        cache_size(&cache),
         memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
         processors(),
         run_directory(&rundir::base()),
@@ -134,14 +140,20 @@ fn packages() -> Finding {
     }
 }
 
-fn kvm(cache: &Path, qemu: &str) -> Finding {
+fn kvm(cache: &Path, qemu: Option<&Qemu>) -> Finding {
     let fair = |seen: String, mend: &[&str]| Finding {
         item: "kvm",
         verdict: Verdict::Fair,
         seen,
         mend: mend.iter().map(|&line| line.to_owned()).collect(),
     };
-    match accel::known(AccelChoice::Auto) {
+    let Some(qemu) = qemu else {
+        return fair(
+            "without QEMU nobody knows whether a guest boots with it".into(),
+            &[],
+        );
+    };
+    match accel::known(AccelChoice::Auto, qemu) {
         Ok(Some(choice)) if choice.accel == Accel::Tcg => {
             let mend: &[&str] = if choice.reason.contains("permission") {
                 &["sudo usermod --append --groups kvm $USER && newgrp kvm"]
@@ -201,6 +213,21 @@ fn disk(cache: &Path) -> Finding {
             format!("{seen}, and the first build wants {DISK_GIB} GiB"),
             ["set XDG_CACHE_HOME to a place with more".into()],
         ),
+    }
+}
+
+/// It only grows until somebody cleans it.
+fn cache_size(cache: &Path) -> Finding {
+    let bytes = clean::size(cache);
+    let seen = format!("{} in {}", clean::mib(bytes), cache.display());
+    match bytes >> 30 < CACHE_GIB {
+        true => good("cache", seen),
+        false => Finding {
+            item: "cache",
+            verdict: Verdict::Fair,
+            seen,
+            mend: vec!["./just clean".into()],
+        },
     }
 }
 

@@ -100,6 +100,9 @@ pub enum Error {
         /// Its status and what it said.
         detail: String,
     },
+    /// Only a virtual machine can do this.
+    #[error("node `{0}` is a host, and this takes a virtual machine: use a profile such as rxe")]
+    Host(String),
     /// The supervisor refused or failed.
     #[error("{0}")]
     Supervisor(String),
@@ -117,6 +120,11 @@ pub enum Error {
         /// The refusal.
         source: io::Error,
     },
+}
+
+/// Names as they stand in a message.
+pub(crate) fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// The option that names a cluster other than the default one.

@@ -32,7 +32,8 @@ pub enum Fault {
     Pause(String),
     /// A paused node's processors go on.
     Resume(String),
-    /// A node's machine ends at once, and does not come back.
+    /// A node's machine ends at once, and does not come back; with a host only
+    /// the connection ends.
     Kill(String),
     /// A node's machine is reset and boots again.
     Reset(String),

@@ -4,6 +4,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
@@ -69,12 +70,36 @@ impl Lease {
         }
     }
 
+    /// Saves the nodes in `dir` and lets them go on, saved or not; gives the
+    /// reason if they are not.
+    pub(crate) fn save(&self, dir: &Path) -> Result<Result<(), String>> {
+        self.say(&LeaseOrder::Save(dir.to_owned()))?;
+        match self.hear()? {
+            LeaseReport::Saved(saved) => Ok(saved),
+            other => Err(self.failed(other)),
+        }
+    }
+
     /// Leaves the cluster running.
-    pub(crate) fn commit(self, up_s: f64, swap: bool) -> Result<()> {
-        self.say(&LeaseOrder::Commit { up_s, swap })?;
+    pub(crate) fn commit(self, up_s: f64, link_s: f64, swap: bool) -> Result<()> {
+        self.say(&LeaseOrder::Commit { up_s, link_s, swap })?;
         match self.hear()? {
             LeaseReport::Committed => Ok(()),
             other => Err(self.failed(other)),
+        }
+    }
+
+    /// Goes on if what comes next was done; else the cluster stays if it is to
+    /// be kept, for somebody to look at.
+    pub(crate) fn or_keep(self, done: Result<()>, keep: bool) -> Result<Lease> {
+        match done {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                if keep {
+                    self.commit(0.0, 0.0, false)?;
+                }
+                Err(error)
+            }
         }
     }
 
@@ -95,7 +120,10 @@ impl Lease {
             LeaseReport::AlreadyUp => Error::AlreadyUp(self.name.clone()),
             LeaseReport::BootFailed { node, reason, tail } => Error::Boot { node, reason, tail },
             LeaseReport::Failed(reason) => Error::Supervisor(reason),
-            LeaseReport::Booted(_) | LeaseReport::Ready | LeaseReport::Committed => {
+            LeaseReport::Booted(_)
+            | LeaseReport::Ready
+            | LeaseReport::Saved(_)
+            | LeaseReport::Committed => {
                 Error::Supervisor("the supervisor reported out of turn".into())
             }
         }

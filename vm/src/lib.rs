@@ -1,8 +1,8 @@
 //! Clusters of virtual machines for swapping to another machine's memory.
 //!
 //! [`Cluster::up`] builds what is missing (kernel, module, guest image), boots
-//! two nodes on the patched kernel, joins them by a soft-RoCE link, proves
-//! that link, and turns remote swap on. Each cluster is owned by one
+//! the nodes on the patched kernel, joins them by soft-RoCE links, proves each
+//! of those, and turns remote swap on. Each cluster is owned by one
 //! supervisor process; the `rapidswap` program and this library's [`Cluster`]
 //! and [`Node`] are clients of it.
 //!
@@ -21,13 +21,16 @@
 #![deny(unsafe_code)]
 
 mod accel;
+pub mod clean;
 mod cluster;
 mod collect;
 mod console;
+mod debug;
 mod device;
 pub mod doctor;
 mod error;
 mod fault;
+mod kernels;
 mod lease;
 mod limit;
 mod link;
@@ -37,17 +40,21 @@ mod node;
 mod occasion;
 mod options;
 mod outcome;
+mod parity;
 mod prepare;
 mod probe;
 mod process;
 mod profile;
 mod programs;
+mod qemu;
 mod qmp;
 mod report;
 mod request;
 mod rundir;
 mod size;
 mod splat;
+mod start;
+mod states;
 mod status;
 pub mod supervisor;
 pub mod swap;
@@ -58,25 +65,29 @@ mod within;
 
 use std::os::fd::BorrowedFd;
 
+pub use accel::{Choice, decide};
 pub use cluster::Cluster;
 pub use collect::{Collected, Missing, collect};
 pub use console::ConsoleScan;
+pub use debug::{DebugStub, LoadedModule};
 pub use device::Accel;
 pub use error::{Error, Result};
 pub use fault::{Fault, LinkFaults, Percent};
+pub use kernels::{ModuleFolder, NodeKernel, NodeModule};
 pub use lease::abandon;
 pub use limit::MemoryGroup;
 pub use node::Node;
 pub use occasion::{Occasion, TestRun};
 pub use options::{AccelChoice, DEFAULT_NAME, KernelVariant, UpOptions};
 pub use outcome::{NO_KVM, Outcome};
+pub use parity::{Cap, End, Limit, Parity};
 pub use process::{Process, ProcessHandle};
-pub use profile::{Address, Profile, ProfileLink, ProfileNode, ProfileNodes};
+pub use profile::{Address, CLIENT, Profile, ProfileLink, ProfileNode, ProfileNodes, Ssh};
 pub use rapidswap_protocol::{Exec, ExitStatus, Output, WindowSize};
 pub use report::Report;
 pub use size::Size;
 pub use splat::{Splat, SplatKind, classify};
-pub use status::{Gone, NodeState, NodeStatus, Status};
+pub use status::{Gone, NodeState, NodeStatus, Start, Status};
 
 /// The size of the terminal behind a descriptor, if it is one.
 pub fn window_size(fd: BorrowedFd<'_>) -> Option<WindowSize> {

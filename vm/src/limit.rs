@@ -33,7 +33,13 @@ impl MemoryGroup {
             node: node.clone(),
             name,
         };
-        let script = format!("mkdir {MEMORY}/{}", group.name);
+        // A host may have booted without it.
+        let script = format!(
+            "if ! [ -e {MEMORY}/tasks ]; then echo 'no memory controller of cgroup v1: boot with \
+             systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1' >&2; exit 1; fi; \
+             mkdir {MEMORY}/{}",
+            group.name
+        );
         node.run("making a memory group", ["sh", "-c", &script])?;
         match group.set_limit(limit) {
             Ok(()) => Ok(group),

@@ -7,72 +7,145 @@ use std::time::Duration;
 use rapidswap_progress::Reporter;
 use serde_json::Value;
 
-use crate::cluster::Cluster;
 use crate::error::{Error, Result};
+use crate::kernels::NodeKernel;
 use crate::node::Node;
-use crate::profile::{Profile, ProfileNode};
+use crate::profile::{Address, Profile};
 
 /// Where the payload's programs are in a node.
-const RXE_SETUP: &str = "/rapidswap/bin/rxe-setup";
+pub(crate) const RXE_SETUP: &str = "/rapidswap/bin/rxe-setup";
 
-/// Longest time one half of the proof may take, connecting included.
-const DEADLINE: &str = "60";
+/// Longest time one half of the proof may take between adapters, connecting
+/// included.
+const DEADLINE: Duration = Duration::from_secs(15);
 
-/// Brings the link up on both nodes and has each move random bytes through
-/// the other's memory.
-pub(crate) fn prove(cluster: &Cluster, profile: &Profile, reporter: &Reporter) -> Result<()> {
-    let step = reporter.step("link proof", Duration::from_secs(2));
-    let client = cluster.node("client")?;
-    let server = cluster.node("server")?;
-    let (near, far) = thread::scope(|scope| {
-        let far = scope.spawn(|| half(&server, profile, &profile.node.server, "--listen"));
-        let near = half(&client, profile, &profile.node.client, "--connect");
-        (near, far.join())
-    });
-    let far = far.unwrap_or(Err(Error::SupervisorGone));
-    let (near, far) = match (near, far) {
-        (Ok(near), Ok(far)) => (near, far),
-        // The side that failed first says why; the other only waited for it.
-        (Err(error), _) | (_, Err(error)) => return Err(error),
-    };
-    let count = |proof: &Value, key: &str| proof[key].as_u64().unwrap_or(0);
+/// The same for one half of the check.
+const CHECK_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A node and its address on the link.
+pub(crate) type End = (Node, Address);
+
+/// Brings the link up on all nodes and has each two of them move random bytes
+/// through the other's memory.
+pub(crate) fn prove(
+    ends: &[End],
+    profile: &Profile,
+    kernel: &NodeKernel,
+    reporter: &Reporter,
+) -> Result<()> {
+    let deadline = profile.scaled(DEADLINE) * kernel.patience();
+    let pairs = pairs(ends);
+    let step = reporter.step(
+        "link proof",
+        Duration::from_secs(1) + Duration::from_secs(1) * pairs.len() as u32,
+    );
+    together(ends, |(node, address)| set_up(node, profile, *address))?;
+    let mut total = Moved::default();
+    let mut notes = Vec::new();
+    // One after the other, since each node listens on one port.
+    for (done, (near, far)) in pairs.iter().enumerate() {
+        step.fraction(done as f64 / pairs.len() as f64);
+        let sides = [(near, "--connect"), (far, "--listen")];
+        let proofs = together(&sides, |(end, role)| {
+            half(&end.0, &["prove", role], far.1, deadline)
+        })?;
+        for ((end, _), proof) in sides.iter().zip(&proofs) {
+            total.add(proof);
+            let device = proof["device"].as_str().unwrap_or("no device");
+            notes.push(format!("{} {device}: {}", end.0.name(), counters(proof)));
+        }
+    }
     step.done(&format!(
-        "{} READs and {} WRITEs each way, {} bytes compared, {} wrong",
-        count(&near, "reads").min(count(&near, "peer_reads")),
-        count(&near, "writes").min(count(&near, "peer_writes")),
-        count(&near, "bytes_compared") + count(&far, "bytes_compared"),
-        count(&near, "bad_bytes") + count(&far, "bad_bytes"),
+        "{} READs and {} WRITEs, {} bytes compared, {} wrong",
+        total.reads, total.writes, total.compared, total.bad
     ));
-    for (node, proof) in [(&client, &near), (&server, &far)] {
-        let device = proof["device"].as_str().unwrap_or("no device");
-        reporter.note(&format!("{} {device}: {}", node.name(), counters(proof)));
+    // What each node has counted in the end.
+    for (node, _) in ends {
+        let of = |note: &&String| note.starts_with(&format!("{} ", node.name()));
+        if let Some(note) = notes.iter().rfind(of) {
+            reporter.note(note);
+        }
     }
     Ok(())
 }
 
-/// Brings the link up on one node.
-pub(crate) fn set_up(node: &Node, profile: &Profile, end: &ProfileNode) -> Result<()> {
-    let (address, mtu) = (end.address.to_string(), profile.link.mtu.to_string());
-    let link = [
-        "link",
-        "--dev",
-        &profile.link.netdev,
-        "--addr",
-        &address,
-        "--mtu",
-        &mtu,
-        "--kind",
-        &profile.link.kind,
-    ];
-    node.run("setting up the link", [RXE_SETUP].iter().chain(&link))
-        .map(drop)
+/// Has each two nodes move a page through the other's memory, over links that
+/// were proved before.
+pub(crate) fn check(ends: &[End], kernel: &NodeKernel, reporter: &Reporter) -> Result<()> {
+    let deadline = CHECK_DEADLINE * kernel.patience();
+    let step = reporter.step("link check", Duration::from_secs(1));
+    for (near, far) in pairs(ends) {
+        let sides = [(near, "--connect"), (far, "--listen")];
+        together(&sides, |(end, role)| {
+            half(&end.0, &["ping", role], far.1, deadline)
+        })?;
+    }
+    step.done("a READ and a WRITE each way");
+    Ok(())
 }
 
-fn half(node: &Node, profile: &Profile, end: &ProfileNode, role: &str) -> Result<Value> {
-    set_up(node, profile, end)?;
-    let server = profile.node.server.address.ip.to_string();
-    let prove = ["prove", role, &server, "--deadline", DEADLINE];
-    let said = node.run("proving the link", [RXE_SETUP].iter().chain(&prove))?;
+/// Each two of them.
+fn pairs(ends: &[End]) -> Vec<(&End, &End)> {
+    (0..ends.len())
+        .flat_map(|near| (near + 1..ends.len()).map(move |far| (&ends[near], &ends[far])))
+        .collect()
+}
+
+/// Does something with all of them at once; the first that failed says why,
+/// since others may only have waited for it.
+fn together<T: Sync, R: Send>(all: &[T], act: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+    thread::scope(|scope| {
+        let running: Vec<_> = all.iter().map(|one| scope.spawn(|| act(one))).collect();
+        let ended = running.into_iter().map(|one| one.join());
+        ended
+            .map(|one| one.unwrap_or(Err(Error::SupervisorGone)))
+            .collect()
+    })
+}
+
+/// What the proofs of all pairs moved.
+#[derive(Default)]
+struct Moved {
+    reads: u64,
+    writes: u64,
+    compared: u64,
+    bad: u64,
+}
+
+impl Moved {
+    /// Adds what one side did.
+    fn add(&mut self, proof: &Value) {
+        let count = |key: &str| proof[key].as_u64().unwrap_or(0);
+        self.reads += count("reads");
+        self.writes += count("writes");
+        self.compared += count("bytes_compared");
+        self.bad += count("bad_bytes");
+    }
+}
+
+/// Brings the link up on one node.
+pub(crate) fn set_up(node: &Node, profile: &Profile, address: Address) -> Result<()> {
+    let mut link = vec![
+        RXE_SETUP.to_owned(),
+        "link".to_owned(),
+        format!("--dev={}", profile.netdev(node.name())),
+        format!("--addr={address}"),
+        format!("--kind={}", profile.link.kind),
+    ];
+    link.extend(profile.link.mtu.map(|mtu| format!("--mtu={mtu}")));
+    let device = profile
+        .of(node.name())
+        .and_then(|node| node.device.as_ref());
+    link.extend(device.map(|device| format!("--device={device}")));
+    node.run("setting up the link", link).map(drop)
+}
+
+/// One side of what `rxe-setup` does with the node that listens at `listener`.
+fn half(node: &Node, what: &[&str], listener: Address, deadline: Duration) -> Result<Value> {
+    let (listener, deadline) = (listener.ip.to_string(), deadline.as_secs().to_string());
+    let rest = [&listener, "--deadline", &deadline];
+    let argv = [RXE_SETUP].iter().chain(what).chain(&rest);
+    let said = node.run("proving the link", argv)?;
     let last = said.lines().last().unwrap_or("");
     serde_json::from_str(last).map_err(|_| Error::Step {
         what: "proving the link".into(),

@@ -6,9 +6,6 @@ use std::path::PathBuf;
 
 use crate::device::Device;
 
-/// The QEMU program.
-pub const QEMU: &str = "qemu-system-x86_64";
-
 /// What QEMU boots and the devices it boots it with.
 pub struct Machine {
     /// The uncompressed kernel, entered by PVH.
@@ -59,7 +56,8 @@ pub fn printable(program: &str, args: &[OsString]) -> String {
     text
 }
 
-fn quote(arg: &OsStr) -> String {
+/// An argument as a shell takes it.
+pub(crate) fn quote(arg: &OsStr) -> String {
     let text = arg.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -73,6 +71,7 @@ fn quote(arg: &OsStr) -> String {
 mod tests {
     use super::*;
     use crate::device::*;
+    use crate::qemu::QEMU;
 
     fn client(accel: Accel) -> Machine {
         Machine {
@@ -92,6 +91,7 @@ mod tests {
                 Box::new(DumpNotes),
                 Box::new(Console {
                     log: "/run/client/console.log".into(),
+                    socket: "/run/client.console".into(),
                 }),
                 Box::new(Control { fd: 10 }),
                 Box::new(AgentPort { fd: 11 }),
@@ -104,7 +104,7 @@ mod tests {
                     local: "/run/client.link".into(),
                     remote: "/run/server.link".into(),
                     station: 1,
-                    mtu: 4200,
+                    mtu: Some(4200),
                 }),
                 Box::new(Payload { fd: 13 }),
             ],
@@ -121,6 +121,15 @@ mod tests {
     fn the_kvm_command_line_is_as_written_down() {
         let line = printable(QEMU, &client(Accel::Kvm).args());
         assert_eq!(line, include_str!("../tests/golden/qemu-kvm.txt"));
+    }
+
+    #[test]
+    fn a_restored_machine_is_the_same_and_waits_for_its_state() {
+        let mut restored = client(Accel::Tcg);
+        restored.devices.push(Box::new(Incoming));
+        let line = printable(QEMU, &restored.args());
+        assert_eq!(line, include_str!("../tests/golden/qemu-restored.txt"));
+        assert_eq!(restored.kernel_line(), client(Accel::Tcg).kernel_line());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::fault::Fault;
 use crate::process::{Process, pipe, reply};
 use crate::request::{self, Control, Reply, Request};
+use crate::status::NodeStatus;
 use crate::supervisor::SOCKET;
 
 /// A node: something that runs commands, takes files, has a console and can
@@ -32,6 +33,11 @@ impl Node {
             cluster: cluster.to_owned(),
             name: name.to_owned(),
         }
+    }
+
+    /// The directory of its cluster.
+    pub(crate) fn run_dir(&self) -> &Path {
+        &self.run_dir
     }
 
     /// Its name.
@@ -138,7 +144,7 @@ impl Node {
             .map(drop)
     }
 
-    /// Gives its QEMU any QMP command.
+    /// Gives its QEMU any QMP command; a host has none.
     pub fn qmp(&self, command: &str, arguments: serde_json::Value) -> Result<serde_json::Value> {
         let (node, command) = (self.name.clone(), command.to_owned());
         match self.ask(&Request::Qmp {
@@ -149,6 +155,17 @@ impl Node {
             Reply::Value(value) => Ok(value),
             other => Err(failed(other)),
         }
+    }
+
+    /// How it is.
+    pub fn status(&self) -> Result<NodeStatus> {
+        let Reply::Status(status) = self.ask(&Request::Status)? else {
+            return Err(Error::SupervisorGone);
+        };
+        let mut nodes = status.nodes.into_iter();
+        nodes
+            .find(|node| node.name == self.name)
+            .ok_or(Error::SupervisorGone)
     }
 
     /// All its kernel has said so far.
@@ -181,7 +198,7 @@ pub(crate) fn connect(run_dir: &Path, cluster: &str) -> Result<UnixStream> {
 pub(crate) fn ask(connection: &UnixStream, request: &Request) -> Result<Reply> {
     request::send(connection, request, &[]).map_err(|_| Error::SupervisorGone)?;
     match reply(connection)? {
-        reply @ (Reply::Done | Reply::Status(_) | Reply::Value(_)) => Ok(reply),
+        reply @ (Reply::Done | Reply::Status(_) | Reply::Names(_) | Reply::Value(_)) => Ok(reply),
         other => Err(failed(other)),
     }
 }

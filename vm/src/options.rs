@@ -2,12 +2,18 @@
 
 use std::fmt;
 
+use rapidswap_kernel::Variant;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::kernels::{ModuleFolder, NodeKernel};
+use crate::profile::SERVER;
 
 /// The cluster that commands without `--name` mean.
 pub const DEFAULT_NAME: &str = "default";
+
+/// Each has all its memory from this host.
+const MAX_SERVERS: u32 = 16;
 
 /// Which accelerator is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -28,8 +34,30 @@ pub enum KernelVariant {
     /// The one that tests and benchmarks use.
     #[default]
     Release,
-    /// With `DEBUG_VM`, `PROVE_LOCKING` and `DEBUG_ATOMIC_SLEEP`; slow.
+    /// With KASAN, lockdep, kmemleak and other checks; slow.
     Debug,
+    /// For machines that boot by themselves, with their RDMA cards.
+    Host,
+}
+
+impl KernelVariant {
+    /// How many times longer than on the release kernel something may take.
+    /// Without KVM the debug kernel takes ten times as long to boot.
+    pub fn patience(self) -> u32 {
+        match self {
+            KernelVariant::Release | KernelVariant::Host => 1,
+            KernelVariant::Debug => 12,
+        }
+    }
+
+    /// What is built for it.
+    pub(crate) fn build(self) -> Variant {
+        match self {
+            KernelVariant::Release => Variant::Release,
+            KernelVariant::Debug => Variant::Debug,
+            KernelVariant::Host => Variant::Host,
+        }
+    }
 }
 
 impl fmt::Display for KernelVariant {
@@ -37,6 +65,7 @@ impl fmt::Display for KernelVariant {
         f.write_str(match self {
             KernelVariant::Release => "release",
             KernelVariant::Debug => "debug",
+            KernelVariant::Host => "host",
         })
     }
 }
@@ -49,7 +78,8 @@ pub struct UpOptions {
     /// The accelerator asked for.
     pub accel: AccelChoice,
     /// Memory of the client node in MiB; the server node has as much and
-    /// what it serves on top.
+    /// what it serves on top. With the debug kernel both have what that needs
+    /// for its checks as well.
     pub memory_mib: u32,
     /// CPUs of each node.
     pub cpus: u32,
@@ -57,12 +87,24 @@ pub struct UpOptions {
     pub swap: bool,
     /// Memory the server offers, in MiB.
     pub server_mib: u64,
+    /// How many nodes offer memory.
+    pub servers: u32,
+    /// The node whose memory the client swaps to.
+    pub swap_to: String,
     /// Size of the client's swap disk in MiB.
     pub disk_mib: u64,
     /// Which kernel the nodes run.
-    pub kernel: KernelVariant,
+    pub kernel: NodeKernel,
+    /// Modules of somebody's own that nodes load once their links are up.
+    pub modules: Vec<ModuleFolder>,
+    /// Whether to bring the links up and prove them.
+    pub link: bool,
+    /// Whether the cluster stays when something about it fails.
+    pub keep: bool,
     /// Which profile joins the nodes, by its name in `profiles/`.
     pub profile: String,
+    /// Whether to boot the nodes, with no saved state restored or made.
+    pub cold: bool,
 }
 
 impl Default for UpOptions {
@@ -74,9 +116,15 @@ impl Default for UpOptions {
             cpus: 1,
             swap: true,
             server_mib: 256,
+            servers: 1,
+            swap_to: SERVER.to_owned(),
             disk_mib: 256,
-            kernel: KernelVariant::Release,
+            kernel: NodeKernel::default(),
+            modules: Vec::new(),
+            link: true,
+            keep: false,
             profile: "rxe".to_owned(),
+            cold: false,
         }
     }
 }
@@ -100,6 +148,15 @@ impl UpOptions {
                 "--server-mem {}M is out of range: use 1M to 1T",
                 self.server_mib
             ));
+        }
+        if !(1..=MAX_SERVERS).contains(&self.servers) {
+            return refuse(format!(
+                "--servers {} is out of range: use 1 to {MAX_SERVERS}",
+                self.servers
+            ));
+        }
+        if self.swap && !self.link {
+            return refuse("there is no remote swap without links: use --no-swap as well".into());
         }
         if !(1..=1 << 20).contains(&self.disk_mib) {
             return refuse(format!(
@@ -150,6 +207,10 @@ mod tests {
             },
             UpOptions {
                 server_mib: 0,
+                ..UpOptions::default()
+            },
+            UpOptions {
+                servers: 17,
                 ..UpOptions::default()
             },
             UpOptions {

@@ -93,6 +93,7 @@ impl Error {
             | Error::UnknownNode { .. }
             | Error::NotASize(_)
             | Error::BadOption(_)
+            | Error::Host(_)
             | Error::Agent(rapidswap_protocol::Error::Remote { .. }) => Outcome::TestFailed,
             Error::MissingQemu(_)
             | Error::OldQemu(_)

@@ -1,22 +1,28 @@
 //! What has to exist before a cluster can start: kernel, module, image,
 //! programs, room on the disk. Each is looked at before anything is started.
 
+mod hosts;
+
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
-use rapidswap_kernel::{Kernel, Variant};
+use rapidswap_images::Machine;
 use rapidswap_progress::Reporter;
 
 use crate::accel::{self, Choice};
+use crate::clean;
 use crate::device::Accel;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Result, names};
+use crate::kernels::{self, NodeKernel};
 use crate::options::{KernelVariant, UpOptions};
-use crate::profile::Profile;
+use crate::profile::{Address, CLIENT, Profile};
+use crate::qemu::Qemu;
 use crate::size::Size;
-use crate::supervisor::{NodePlan, Plan};
+use crate::status::Start;
+use crate::supervisor::{NodePlan, Origin, Plan};
 use crate::{programs, rundir};
 
 /// Room for what guests write to their root disks.
@@ -26,80 +32,132 @@ const ROOT_WRITES_MIB: u64 = 128;
 /// page tables and the adapter's structures.
 const SERVER_EXTRA_MIB: u64 = 64;
 
+/// Memory that the debug kernel keeps for its checks, whatever it has: of each
+/// object where it came from, of each lock its history.
+const CHECKS_MIB: u64 = 128;
+
+/// And how much of what it has: KASAN's shadow is an eighth of it, memory that
+/// was freed and is watched a thirty-second.
+const CHECKS_PART: u64 = 5;
+
 /// Makes everything that `options` need and says how to start it.
 pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> {
     options.validate()?;
     let profile = Profile::load(&options.profile)?;
+    let options = &UpOptions {
+        kernel: wanted_kernel(options, &profile),
+        ..options.clone()
+    };
+    if profile.is_hosts() {
+        return hosts::prepare(options, profile, reporter);
+    }
+    let nodes = nodes(options, &profile)?;
     let cache = cache()?;
     let scratch = cache.join("scratch");
     fs::create_dir_all(&scratch).what(|| format!("cannot make {}", scratch.display()))?;
     require_space(&scratch, Size::from_mib(options.disk_mib + ROOT_WRITES_MIB))?;
-    let qemu = accel::qemu_version()?;
+    let qemu = Qemu::find()?;
     let agent = programs::agent()?;
     let guest_programs = programs::guest()?;
-    let known = accel::known(options.accel)?;
+    let known = accel::known(options.accel, &qemu)?;
     if let Some(choice) = &known {
         announce(choice, reporter);
     }
 
     let started = Instant::now();
-    let variant = match options.kernel {
-        KernelVariant::Release => Variant::Release,
-        KernelVariant::Debug => Variant::Debug,
-    };
-    let kernel = rapidswap_kernel::ensure(variant, reporter).map_err(failed)?;
-    let mut modules = in_tree_modules(&kernel)?;
-    modules.push(rapidswap_kernel::module(&kernel, variant, reporter).map_err(failed)?);
-    let image = rapidswap_images::ensure(reporter).map_err(failed)?;
+    let kernel = kernels::ensure(options, reporter)?;
+    let image = rapidswap_images::ensure(Machine::Guest, reporter).map_err(failed)?;
     let build_s = started.elapsed().as_secs_f64();
 
     let choice = match known {
         Some(choice) => choice,
         None => {
-            let choice = accel::probed(options.accel, &kernel.vmlinux, &qemu, &cache, reporter)?;
+            let choice = accel::probed(options.accel, &kernel.image, &qemu, &cache, reporter)?;
             announce(&choice, reporter);
             choice
         }
     };
+    let files = kernel.modules.iter().chain([&kernel.image, &image.root]);
+    clean::used(&cache, files.map(PathBuf::as_path));
     Ok(Plan {
         name: options.name.clone(),
         base: rundir::base(),
         accel: choice.accel,
         accel_reason: choice.reason,
-        vmlinux: kernel.vmlinux,
-        kernel: options.kernel,
+        qemu,
+        origin: Origin::Boot,
+        start: Start {
+            restored: false,
+            reason: "asked for".into(),
+        },
+        vmlinux: kernel.image,
+        kernel: options.kernel.clone(),
         kernel_release: kernel.release,
         agent,
         image: image.root,
         programs: guest_programs,
-        modules,
+        modules: kernel.modules,
+        loads: kernel.loads,
+        link: options.link,
+        keep: options.keep,
         scratch,
         cpus: options.cpus,
         disk_mib: options.disk_mib,
         server_mib: options.server_mib,
-        boot_deadline_s: boot_deadline(choice.accel, options.kernel).as_secs(),
+        boot_deadline_s: boot_deadline(choice.accel, &options.kernel).as_secs(),
         build_s,
-        nodes: nodes(options, &profile),
+        swap_to: options.swap_to.clone(),
+        nodes,
         profile,
     })
 }
 
-fn nodes(options: &UpOptions, profile: &Profile) -> Vec<NodePlan> {
+fn nodes(options: &UpOptions, profile: &Profile) -> Result<Vec<NodePlan>> {
     let memory_mib = u64::from(options.memory_mib);
-    vec![
+    // So that as much is left for programs as on the release kernel.
+    let with_checks = |mib: u64| match options.kernel {
+        NodeKernel::Variant(KernelVariant::Debug) => mib + mib / CHECKS_PART + CHECKS_MIB,
+        _ => mib,
+    };
+    let nodes = profile.nodes(options.servers)?;
+    if options.swap_to == CLIENT || !nodes.iter().any(|(name, _)| *name == options.swap_to) {
+        let servers: Vec<_> = nodes[1..].iter().map(|(name, _)| name.as_str()).collect();
+        return Err(Error::BadOption(format!(
+            "--swap-to {} is no server of this cluster: use {}",
+            options.swap_to,
+            servers.join(" or ")
+        )));
+    }
+    for folder in &options.modules {
+        if !nodes.iter().any(|(name, _)| *name == folder.node) {
+            return Err(Error::UnknownNode {
+                node: folder.node.clone(),
+                known: names(nodes.iter().map(|(name, _)| name.as_str())),
+            });
+        }
+    }
+    let plan = |(name, address): (String, Address)| {
+        let swaps = name == CLIENT;
         NodePlan {
-            name: "client".into(),
-            address: profile.node.client.address.ip.to_string(),
-            memory_mib,
-            swap_disk: true,
-        },
-        NodePlan {
-            name: "server".into(),
-            address: profile.node.server.address.ip.to_string(),
-            memory_mib: memory_mib + options.server_mib + SERVER_EXTRA_MIB,
-            swap_disk: false,
-        },
-    ]
+            address: address.ip.to_string(),
+            memory_mib: with_checks(match swaps {
+                true => memory_mib,
+                false => memory_mib + options.server_mib + SERVER_EXTRA_MIB,
+            }),
+            swap_disk: swaps,
+            host: None,
+            name,
+        }
+    };
+    Ok(nodes.into_iter().map(plan).collect())
+}
+
+/// The kernel asked for; where none is, the profile's.
+fn wanted_kernel(options: &UpOptions, profile: &Profile) -> NodeKernel {
+    match &options.kernel {
+        NodeKernel::Variant(KernelVariant::Release) => profile.kernel.into(),
+        other => other.clone(),
+    }
 }
 
 fn announce(choice: &Choice, reporter: &Reporter) {
@@ -112,27 +170,12 @@ fn announce(choice: &Choice, reporter: &Reporter) {
 
 /// A panic or an exit is noticed when it happens; this is for a kernel that
 /// hangs without a word, and for a busy host.
-fn boot_deadline(accel: Accel, kernel: KernelVariant) -> Duration {
+fn boot_deadline(accel: Accel, kernel: &NodeKernel) -> Duration {
     let base = match accel {
         Accel::Kvm => 60,
-        Accel::Tcg => 120,
+        Accel::Tcg | Accel::None => 120,
     };
-    Duration::from_secs(match kernel {
-        KernelVariant::Release => base,
-        KernelVariant::Debug => 4 * base,
-    })
-}
-
-fn in_tree_modules(kernel: &Kernel) -> Result<Vec<PathBuf>> {
-    let problem = || format!("cannot read {}", kernel.modules.display());
-    let mut modules = Vec::new();
-    for entry in fs::read_dir(&kernel.modules).what(problem)? {
-        let path = entry.what(problem)?.path();
-        if path.extension().is_some_and(|extension| extension == "ko") {
-            modules.push(path);
-        }
-    }
-    Ok(modules)
+    Duration::from_secs(base) * kernel.patience()
 }
 
 /// `$XDG_CACHE_HOME/rapidswap`.
@@ -164,7 +207,7 @@ fn require_space(dir: &Path, need: Size) -> Result<()> {
     Ok(())
 }
 
-fn failed(error: impl std::error::Error) -> Error {
+pub(crate) fn failed(error: impl std::error::Error) -> Error {
     // The whole chain on one line: the cause is often the only useful part.
     let mut text = error.to_string();
     let mut source = error.source();
@@ -195,7 +238,38 @@ mod tests {
             ..UpOptions::default()
         };
         let profile = Profile::load(&options.profile).expect("shipped");
-        let nodes = nodes(&options, &profile);
-        assert!(nodes[1].memory_mib >= nodes[0].memory_mib + 256);
+        let release = nodes(&options, &profile).expect("right");
+        assert_eq!(release[0].memory_mib, 512);
+        assert!(release[1].memory_mib >= release[0].memory_mib + 256);
+
+        let options = UpOptions {
+            kernel: KernelVariant::Debug.into(),
+            ..options
+        };
+        for (node, debug) in release
+            .iter()
+            .zip(nodes(&options, &profile).expect("right"))
+        {
+            // The shadow alone is an eighth.
+            assert!(debug.memory_mib * 7 / 8 > node.memory_mib, "{}", node.name);
+        }
+    }
+
+    #[test]
+    fn a_client_swaps_to_a_server_of_its_cluster() {
+        let to = |name: &str| UpOptions {
+            servers: 2,
+            swap_to: name.into(),
+            ..UpOptions::default()
+        };
+        let profile = Profile::load("rxe").expect("shipped");
+        let planned = nodes(&to("server2"), &profile).expect("right");
+        assert_eq!(planned.len(), 3);
+        for name in ["client", "server3"] {
+            let error = nodes(&to(name), &profile).expect_err("wrong").to_string();
+            let expected =
+                format!("--swap-to {name} is no server of this cluster: use server or server2");
+            assert_eq!(error, expected);
+        }
     }
 }

@@ -5,10 +5,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::device::{Accel, Board, Control, Device, Entropy, PanicWatch, SerialStream};
-use crate::machine::{Machine, QEMU};
+use crate::machine::Machine;
 use crate::qmp::{Event, Qmp};
 use crate::sys;
 
@@ -17,9 +19,14 @@ const ALIVE: &[u8] = b"rapidswap-probe: user space is alive\n";
 
 /// Boots `kernel` with a program of its own until that has printed a line on
 /// the console. Gives the time this took, or what came instead.
-pub(crate) fn boots(kernel: &Path, accel: Accel, deadline: Duration) -> Result<Duration, String> {
+pub(crate) fn boots(
+    qemu: &Path,
+    kernel: &Path,
+    accel: Accel,
+    deadline: Duration,
+) -> Result<Duration, String> {
     let started = Instant::now();
-    let probe = Probe::start(kernel, accel).map_err(|error| format!("no probe: {error}"))?;
+    let probe = Probe::start(qemu, kernel, accel).map_err(|error| format!("no probe: {error}"))?;
     let until = started + deadline;
     match probe.watch(until) {
         Ok(()) => Ok(started.elapsed()),
@@ -37,7 +44,7 @@ struct Probe {
 }
 
 impl Probe {
-    fn start(kernel: &Path, accel: Accel) -> io::Result<Probe> {
+    fn start(qemu: &Path, kernel: &Path, accel: Accel) -> io::Result<Probe> {
         let initrd = tempfile::NamedTempFile::new()?;
         std::fs::write(initrd.path(), rapidswap_agent::initramfs(&first_program()))?;
         let (console, far_console) = UnixStream::pair()?;
@@ -60,7 +67,7 @@ impl Probe {
             initrd: initrd.path().into(),
             devices,
         };
-        let mut command = Command::new(QEMU);
+        let mut command = Command::new(qemu);
         command.args(machine.args());
         let complaints = tempfile::NamedTempFile::new()?;
         command
@@ -84,13 +91,18 @@ impl Probe {
         // QEMU itself would sit there for ever.
         let waker = self.console.try_clone().map_err(told)?;
         let monitor = self.monitor.try_clone().map_err(told)?;
-        let control = Qmp::start(monitor, move |event| {
-            if matches!(
-                event,
-                Event::Stop | Event::GuestPanicked | Event::Shutdown(_)
-            ) {
-                let _ = waker.shutdown(std::net::Shutdown::Both);
-            }
+        // On a thread of its own, since it may never answer.
+        let (sender, control) = channel();
+        thread::spawn(move || {
+            let qmp = Qmp::start(monitor, move |event| {
+                if matches!(
+                    event,
+                    Event::Stop | Event::GuestPanicked | Event::Shutdown(_)
+                ) {
+                    let _ = waker.shutdown(std::net::Shutdown::Both);
+                }
+            });
+            let _ = sender.send(qmp);
         });
         let mut seen = Vec::new();
         let mut buffer = [0; 4096];
@@ -102,8 +114,10 @@ impl Probe {
             self.console.set_read_timeout(Some(left)).map_err(told)?;
             match (&self.console).read(&mut buffer) {
                 Ok(0) => {
-                    let status = control.and_then(|qmp| qmp.status());
-                    let status = status.unwrap_or_else(|_| self.complaint());
+                    let left = until.saturating_duration_since(Instant::now());
+                    let control = control.recv_timeout(left).ok().and_then(Result::ok);
+                    let status = control.and_then(|qmp| qmp.status().ok());
+                    let status = status.unwrap_or_else(|| self.complaint());
                     return Err(Some(format!("no guest boots with it ({status})")));
                 }
                 Ok(count) => seen.extend_from_slice(&buffer[..count]),
@@ -187,6 +201,7 @@ fn first_program() -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::qemu::QEMU;
     use std::io::BufRead;
     use std::os::unix::fs::PermissionsExt;
 
@@ -214,7 +229,13 @@ mod tests {
     #[test]
     fn a_kernel_that_is_none_does_not_boot() {
         let kernel = tempfile::NamedTempFile::new().expect("file");
-        let reason = boots(kernel.path(), Accel::Tcg, Duration::from_secs(60)).expect_err("none");
+        let reason = boots(
+            Path::new(QEMU),
+            kernel.path(),
+            Accel::Tcg,
+            Duration::from_secs(60),
+        )
+        .expect_err("none");
         assert!(reason.contains("QEMU ended"), "{reason}");
     }
 }

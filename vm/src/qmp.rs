@@ -192,7 +192,7 @@ fn event(message: &Value) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::QEMU;
+    use crate::qemu::QEMU;
     use std::os::fd::{AsRawFd, OwnedFd};
     use std::process::Command;
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cluster::Cluster;
 use crate::error::Result;
+use crate::profile::CLIENT;
 use crate::status::{NodeState, Status};
 use crate::swap::{self, Counters};
 
@@ -22,9 +23,9 @@ pub struct Report {
     /// What the module says of itself; `None` if it is not loaded, or cannot
     /// be asked.
     pub module: Option<BTreeMap<String, String>>,
-    /// What the memory server says of itself; `None` if it does not run, or
-    /// cannot be asked.
-    pub server: Option<serde_json::Value>,
+    /// What each memory server says of itself, by node; without those that do
+    /// not run, or cannot be asked.
+    pub servers: BTreeMap<String, serde_json::Value>,
 }
 
 impl Cluster {
@@ -32,21 +33,23 @@ impl Cluster {
     /// for.
     pub fn report(&self) -> Result<Report> {
         let status = self.status()?;
-        let is_up = |name: &str| {
-            let mut nodes = status.nodes.iter();
-            nodes.any(|node| node.name == name && node.state == NodeState::Up)
+        let up = status.nodes.iter();
+        let up = up.filter(|node| node.state == NodeState::Up);
+        let mut report = Report {
+            counters: None,
+            module: None,
+            servers: BTreeMap::new(),
+            status: status.clone(),
         };
-        let (client, server) = (is_up("client"), is_up("server"));
-        Ok(Report {
-            counters: client.then(|| swap::counters(self).ok()).flatten(),
-            module: client
-                .then(|| swap::module_status(&self.node("client").ok()?).ok())
-                .flatten(),
-            server: server
-                .then(|| swap::server_stats(&self.node("server").ok()?).ok())
-                .flatten(),
-            status,
-        })
+        for node in up.map(|node| self.known(&node.name)) {
+            if node.name() == CLIENT {
+                report.counters = swap::counters(&node).ok();
+                report.module = swap::module_status(&node).ok();
+            } else if let Ok(stats) = swap::server_stats(&node) {
+                report.servers.insert(node.name().to_owned(), stats);
+            }
+        }
+        Ok(report)
     }
 }
 
@@ -80,7 +83,7 @@ impl fmt::Display for Report {
                 counters.loads_lost
             )?;
         }
-        if let Some(server) = &self.server {
+        for (name, server) in &self.servers {
             let clients = server["clients"].as_array().map_or(&[][..], Vec::as_slice);
             let leased: u64 = clients
                 .iter()
@@ -88,7 +91,7 @@ impl fmt::Display for Report {
                 .sum();
             write!(
                 f,
-                "\nserving  {} to {} clients, {} free",
+                "\nserving  {} from {name} to {} clients, {} free",
                 mib(leased >> 12),
                 clients.len(),
                 mib(server["free_bytes"].as_u64().unwrap_or(0) >> 12)

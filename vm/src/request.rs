@@ -26,6 +26,8 @@ const MAX_MESSAGE: usize = 16 << 20;
 pub(crate) enum Request {
     /// How the cluster is.
     Status,
+    /// What its nodes are called.
+    Names,
     /// Stop all of it.
     Down,
     /// Run a command; comes with the ends of three pipes.
@@ -73,6 +75,8 @@ pub(crate) enum Reply {
     },
     /// The answer to [`Request::Status`].
     Status(Box<Status>),
+    /// The answer to [`Request::Names`].
+    Names(Vec<String>),
     /// The answer to [`Request::Qmp`].
     Value(serde_json::Value),
     /// The node is not one of this cluster's.

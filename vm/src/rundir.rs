@@ -14,7 +14,7 @@ use crate::error::{Error, IoContext, Result};
 
 /// A unix socket's path fits 108 bytes with its end; the longest name in a
 /// run directory takes some of them.
-const MAX_DIR: usize = 107 - "/payload.sock".len();
+const MAX_DIR: usize = 107 - "/server99.console".len();
 
 /// The directory of one cluster, locked. Dropping it removes the directory.
 #[derive(Debug)]

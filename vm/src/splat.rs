@@ -197,6 +197,10 @@ mod tests {
                 Ubsan,
             ),
             (
+                "[   90.000000] kmemleak: unreferenced object 0xffff888004a9c000 (size 256):",
+                Sanitizer,
+            ),
+            (
                 "[    2.000000] Kernel panic - not syncing: Fatal exception",
                 Panic,
             ),
@@ -225,6 +229,7 @@ mod tests {
             "WARNING: this is a program's own",
             "[INFO] BUG: a program's log",
             "[    9.000000] EXT4-fs (vda): mounted filesystem",
+            "[    9.000000] kmemleak:   backtrace (crc 5fbd3a2e):",
             "[    9.000000] process 77 (prog) attempted a POSIX timer syscall",
         ] {
             assert_eq!(kind(line), None, "{line}");

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::device::Accel;
+use crate::error::Result;
 use crate::fault::LinkFaults;
-use crate::options::KernelVariant;
+use crate::kernels::{NodeKernel, NodeModule};
 use crate::outcome::Outcome;
-use crate::profile::Profile;
+use crate::profile::{Address, Profile};
 
 /// A running cluster, as `status` shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,18 +21,26 @@ pub struct Status {
     pub accel: Accel,
     /// Why that one.
     pub accel_reason: String,
+    /// Whether its nodes booted.
+    pub start: Start,
     /// Seconds spent on kernel, module and image; near 0 when all was cached.
     pub build_s: f64,
     /// Seconds from the start of the first QEMU until all was ready.
     pub up_s: f64,
+    /// Seconds of these until the link was proved.
+    pub link_s: f64,
     /// Whether swap was asked for at `up`.
     pub swap: bool,
     /// Which kernel the nodes run.
-    pub kernel: KernelVariant,
+    pub kernel: NodeKernel,
     /// What that kernel calls itself.
     pub kernel_release: String,
     /// Its file, with line tables.
     pub vmlinux: PathBuf,
+    /// Modules of somebody's own that nodes load.
+    pub modules: Vec<NodeModule>,
+    /// Whether there are links.
+    pub link: bool,
     /// Processors of each node.
     pub cpus: u32,
     /// The supervisor's process.
@@ -44,10 +53,28 @@ pub struct Status {
     pub link_faults: LinkFaults,
     /// Memory that the server offers when swap is on, in MiB.
     pub server_mib: u64,
+    /// The server that the client swaps to when swap is on.
+    pub swap_to: String,
     /// The nodes.
     pub nodes: Vec<NodeStatus>,
     /// Lines on any console that report a kernel fault.
     pub splats: usize,
+}
+
+/// How the nodes of a cluster came to run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Whether they were restored from a saved state; they booted if not.
+    pub restored: bool,
+    /// Why, for people.
+    pub reason: String,
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.restored { "restored" } else { "cold" };
+        write!(f, "{how} ({})", self.reason)
+    }
 }
 
 /// One node of a [`Status`].
@@ -61,14 +88,16 @@ pub struct NodeStatus {
     pub link_up: bool,
     /// Its address on the link.
     pub address: String,
-    /// Its memory in MiB.
+    /// Its memory in MiB; 0 of a host, which has what it has.
     pub memory_mib: u64,
-    /// Its QEMU process.
+    /// Its QEMU process, or the `ssh` to it.
     pub pid: u32,
-    /// The file its console goes to.
+    /// The file its console goes to, or its kernel's log.
     pub console: PathBuf,
-    /// The file that holds its QEMU command line.
+    /// The file that holds that process's command line.
     pub command_line: PathBuf,
+    /// The device there that is swapped to, if it is the client.
+    pub swap_area: Option<PathBuf>,
 }
 
 /// How a node is.
@@ -92,6 +121,15 @@ pub struct Gone {
     pub outcome: Outcome,
     /// Why, for people.
     pub reason: String,
+}
+
+impl Status {
+    /// Every node with its address on the link, the client first.
+    pub fn addresses(&self) -> Result<Vec<(String, Address)>> {
+        let servers = self.nodes.len().saturating_sub(1);
+        self.profile
+            .nodes(u32::try_from(servers).unwrap_or(u32::MAX))
+    }
 }
 
 impl NodeState {
@@ -119,12 +157,16 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "cluster  {} (supervisor {})", self.name, self.supervisor)?;
         writeln!(f, "accel    {} ({})", self.accel.name(), self.accel_reason)?;
+        writeln!(f, "start    {}", self.start)?;
         writeln!(f, "kernel   {} ({})", self.kernel_release, self.kernel)?;
-        writeln!(f, "swap     {}", if self.swap { "remote" } else { "off" })?;
+        match self.swap {
+            true => writeln!(f, "swap     to {}", self.swap_to)?,
+            false => writeln!(f, "swap     off")?,
+        }
         writeln!(
             f,
-            "up in    {:.1} s (prepared in {:.1} s)",
-            self.up_s, self.build_s
+            "up in    {:.1} s (link {:.1} s; prepared in {:.1} s)",
+            self.up_s, self.link_s, self.build_s
         )?;
         writeln!(f, "links    {}", self.link_faults)?;
         writeln!(f, "splats   {}", self.splats)?;

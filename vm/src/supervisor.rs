@@ -12,10 +12,14 @@ mod fate;
 mod faults;
 mod guest;
 mod hardware;
+mod host;
 mod plan;
 mod port;
 mod relay;
+mod saving;
 mod service;
+mod settle;
+mod switch;
 
 use std::fs::File;
 use std::net::Shutdown;
@@ -41,7 +45,8 @@ use nix::unistd::dup2;
 use children::Children;
 use faults::Links;
 use guest::Guest;
-pub(crate) use plan::{LeaseOrder, LeaseReport, NodePlan, Plan};
+use host::Parcel;
+pub(crate) use plan::{HostPlan, LeaseOrder, LeaseReport, NodePlan, Origin, Plan};
 
 /// Name of the socket in the run directory.
 pub(crate) const SOCKET: &str = "socket";
@@ -54,6 +59,8 @@ enum Event {
     Ended(usize),
     /// A node's QEMU said something.
     Qmp(usize, qmp::Event),
+    /// All nodes were saved, or not, and then went on, or did not.
+    Saved(Result<Result<(), String>>),
     /// The holder of the lease said something.
     Lease(LeaseOrder),
     /// The holder of the lease is gone.
@@ -71,6 +78,7 @@ pub(crate) struct Shared {
     guests: Vec<Arc<Guest>>,
     links: Links,
     boot_deadline: Duration,
+    events: Sender<Event>,
     status: Mutex<Status>,
 }
 
@@ -104,13 +112,8 @@ pub fn run() -> anyhow::Result<()> {
         anyhow::bail!("no plan arrived");
     };
     if let Err(error) = supervise(&plan, &lease, signals) {
-        let report = match error {
-            Error::AlreadyUp(_) => LeaseReport::AlreadyUp,
-            Error::Boot { node, reason, tail } => LeaseReport::BootFailed { node, reason, tail },
-            other => LeaseReport::Failed(other.to_string()),
-        };
         // Gone, it does not want to know.
-        let _ = request::send(&lease, &report, &[]);
+        let _ = request::send(&lease, &LeaseReport::of(error), &[]);
     }
     Ok(())
 }
@@ -126,16 +129,24 @@ fn supervise(plan: &Plan, lease: &UnixStream, signals: SigSet) -> Result<()> {
     let outcome = started.and_then(|shared| {
         watch_lease(lease, sender.clone())?;
         drop(sender);
-        dispatch(&shared, &mut children, lease, &events)
+        let client = dispatch(&shared, &mut children, lease, &events, plan.keep);
+        // In this order: a client that is on its way out needs its server.
+        let left: Vec<_> = shared.guests.iter().map(|guest| guest.leave()).collect();
+        Ok((client?, left.into_iter().collect::<Result<()>>()))
     });
     children.end();
     drop(run);
     sweeper.end();
     // The client's connection ends with its answer; all is gone by now.
-    if let Some(client) = outcome? {
-        let _ = request::send(&client, &request::Reply::Done, &[]);
+    let (client, left) = outcome?;
+    if let Some(client) = client {
+        let reply = match &left {
+            Ok(()) => request::Reply::Done,
+            Err(error) => request::Reply::Failed(error.to_string()),
+        };
+        let _ = request::send(&client, &reply, &[]);
     }
-    Ok(())
+    left
 }
 
 /// Starts the nodes and answers commands.
@@ -151,18 +162,32 @@ fn start(
     let agent = std::fs::read(&plan.agent).what(|| format!("{}", plan.agent.display()))?;
     std::fs::write(&initrd, rapidswap_agent::initramfs(&agent))
         .what(|| "cannot write the initrd".into())?;
+    let names = plan.nodes.iter().map(|node| node.name.clone()).collect();
+    let links = Links::new(run.to_owned(), names)?;
+    let hosts = plan.nodes.iter().any(|node| node.host.is_some());
+    let parcel = hosts.then(|| Parcel::pack(run, &payload, &plan.agent));
+    let parcel = parcel.transpose()?.map(Arc::new);
     let mut guests = Vec::new();
-    for index in 0..plan.nodes.len() {
-        guests.push(Arc::new(Guest::start(plan, index, run, children, events)?));
+    for (index, node) in plan.nodes.iter().enumerate() {
+        guests.push(Arc::new(match (&node.host, &parcel) {
+            (Some(host), Some(parcel)) => {
+                Guest::reach(plan, index, host, Arc::clone(parcel), run, children)?
+            }
+            _ => Guest::start(plan, index, run, children, events)?,
+        }));
     }
     let status = Status {
         name: plan.name.clone(),
         accel: plan.accel,
         accel_reason: plan.accel_reason.clone(),
+        start: plan.start.clone(),
         build_s: plan.build_s,
         up_s: 0.0,
+        link_s: 0.0,
         swap: false,
-        kernel: plan.kernel,
+        kernel: plan.kernel.clone(),
+        modules: plan.loads.clone(),
+        link: plan.link,
         kernel_release: plan.kernel_release.clone(),
         vmlinux: plan.vmlinux.clone(),
         cpus: plan.cpus,
@@ -171,21 +196,23 @@ fn start(
         profile: plan.profile.clone(),
         link_faults: LinkFaults::default(),
         server_mib: plan.server_mib,
+        swap_to: plan.swap_to.clone(),
         nodes: Vec::new(),
         splats: 0,
     };
-    let names = plan.nodes.iter().map(|node| node.name.clone()).collect();
     let shared = Arc::new(Shared {
         guests,
-        links: Links::new(run.to_owned(), names),
+        links,
         boot_deadline: Duration::from_secs(plan.boot_deadline_s),
+        events: events.clone(),
         status: Mutex::new(status),
     });
     let deadline = shared.boot_deadline;
     for (index, guest) in shared.guests.iter().enumerate() {
-        let (guest, events) = (Arc::clone(guest), events.clone());
+        let (guest, events, origin) = (Arc::clone(guest), events.clone(), plan.origin.clone());
         spawn("attach", move || {
-            let attached = guest.attach(deadline).map_err(|error| error.to_string());
+            let attached = guest.attach(&origin, deadline);
+            let attached = attached.map_err(|error| error.to_string());
             let _ = events.send(Event::Booted(index, attached));
         })?;
     }
@@ -204,6 +231,7 @@ fn dispatch(
     children: &mut Children,
     lease: &UnixStream,
     events: &Receiver<Event>,
+    keep: bool,
 ) -> Result<Option<UnixStream>> {
     let mut booting = shared.guests.len();
     let mut committed = false;
@@ -240,10 +268,12 @@ fn dispatch(
                 children.kill(index);
             }
             Event::Qmp(index, event) => shared.guests[index].observe(&event),
-            Event::Lease(LeaseOrder::Commit { up_s, swap }) => {
+            Event::Lease(LeaseOrder::Save(dir)) => saving::start(shared, dir)?,
+            Event::Saved(saved) => report(LeaseReport::Saved(saved?)),
+            Event::Lease(LeaseOrder::Commit { up_s, link_s, swap }) => {
                 committed = true;
                 let mut status = shared.status.lock().unwrap_or_else(|e| e.into_inner());
-                (status.up_s, status.swap) = (up_s, swap);
+                (status.up_s, status.link_s, status.swap) = (up_s, link_s, swap);
                 drop(status);
                 report(LeaseReport::Committed);
                 // Whoever let go of the lease waits for its end, or for ours.
@@ -255,12 +285,21 @@ fn dispatch(
             }
             Event::Down(client) => return Ok(Some(client)),
         }
-        if !committed {
-            for guest in &shared.guests {
-                if let NodeState::Gone(gone) = guest.state() {
-                    return Err(guest.boot_error(gone.reason));
-                }
+        if committed {
+            continue;
+        }
+        for guest in &shared.guests {
+            let NodeState::Gone(gone) = guest.state() else {
+                continue;
+            };
+            let error = guest.boot_error(gone.reason);
+            if !keep {
+                return Err(error);
             }
+            committed = true;
+            report(LeaseReport::of(error));
+            let _ = lease.shutdown(Shutdown::Both);
+            break;
         }
     }
     Ok(None)

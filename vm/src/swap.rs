@@ -1,7 +1,8 @@
-//! Remote swap on a cluster: the memory server on node `server`, the module
+//! Remote swap on a cluster: a memory server on each server node, the module
 //! and the swap area on node `client`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,12 +11,9 @@ use rapidswap_protocol::Exec;
 use serde::Serialize;
 
 use crate::cluster::{Cluster, wait_until};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, names};
 use crate::node::Node;
-use crate::profile::Profile;
-
-/// The swap area of the client, a disk.
-pub const AREA: &str = "/dev/vdb";
+use crate::profile::{CLIENT, SERVER};
 
 /// The server's control socket in its node.
 pub const SERVER_CONTROL: &str = "/run/remoteswap.sock";
@@ -25,6 +23,9 @@ pub const SERVER_PROGRAM: &str = "/rapidswap/bin/remoteswap-server";
 
 /// The module's file in its node.
 pub const MODULE: &str = "/rapidswap/modules/remoteswap.ko";
+
+/// Where the modules are in a node.
+pub(crate) const MODULES: &str = "/rapidswap/modules";
 
 const SERVER_LOG: &str = "/run/log/remoteswap-server";
 const SERVER_PID: &str = "/run/remoteswap-server.pid";
@@ -40,47 +41,83 @@ const SESSION_UP: Duration = Duration::from_secs(30);
 /// How remote swap is turned on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwapOptions {
-    /// Memory the server offers, in MiB.
+    /// Memory that each server offers, in MiB.
     pub server_mib: u64,
+    /// The server that the module uses; the others only offer theirs.
+    pub to: String,
 }
 
 impl Default for SwapOptions {
     fn default() -> SwapOptions {
-        SwapOptions { server_mib: 256 }
+        SwapOptions {
+            server_mib: 256,
+            to: SERVER.to_owned(),
+        }
     }
 }
 
 /// Turns remote swap on: when this returns, pages go to the server.
 pub fn on(cluster: &Cluster, options: &SwapOptions) -> Result<()> {
-    let profile = cluster.status()?.profile;
-    let server = cluster.node("server")?;
-    let client = cluster.node("client")?;
-    thread::scope(|scope| {
-        let serving = scope.spawn(|| start_server(&server, &profile, options.server_mib));
-        prepare_area(&client)?;
-        serving.join().unwrap_or(Err(Error::SupervisorGone))
+    let status = cluster.status()?;
+    let port = status.profile.link.port;
+    let client = cluster.known(CLIENT);
+    let area = area(&client)?;
+    let servers = status.addresses()?.into_iter().skip(1);
+    let servers: Vec<_> = servers
+        .map(|(name, address)| {
+            (
+                cluster.known(&name),
+                SocketAddrV4::new(address.ip, port.get()),
+            )
+        })
+        .collect();
+    let used = servers.iter().find(|(node, _)| node.name() == options.to);
+    let (_, used) = *used.ok_or_else(|| Error::UnknownNode {
+        node: options.to.clone(),
+        known: names(servers.iter().map(|(node, _)| node.name())),
     })?;
-    insert_module(&client, &profile)?;
-    client.run("swapon", ["swapon", AREA])?;
+    thread::scope(|scope| {
+        let serving = servers
+            .iter()
+            .map(|(node, listen)| scope.spawn(|| start_server(node, *listen, options.server_mib)));
+        let serving: Vec<_> = serving.collect();
+        prepare_area(&client, &area)?;
+        let mut ended = serving.into_iter().map(|one| one.join());
+        ended.try_for_each(|one| one.unwrap_or(Err(Error::SupervisorGone)))
+    })?;
+    insert_module(&client, used)?;
+    client.run("swapon", ["swapon", &area])?;
     wait_for_session(&client)
+}
+
+/// The device that a client swaps to.
+pub fn area(client: &Node) -> Result<String> {
+    let area = client.status()?.swap_area;
+    let area = area.and_then(|path| path.to_str().map(str::to_owned));
+    area.ok_or_else(|| Error::Step {
+        what: "looking for the swap device".into(),
+        node: client.name().into(),
+        detail: "it has none".into(),
+    })
 }
 
 /// Turns remote swap off again: swap area, module, server, in this order.
 pub fn off(cluster: &Cluster) -> Result<()> {
-    let client = cluster.node("client")?;
-    client.run("swapoff", ["swapoff", AREA])?;
+    let status = cluster.status()?;
+    let client = cluster.known(CLIENT);
+    client.run("swapoff", ["swapoff", &area(&client)?])?;
     client.run("removing the module", ["rmmod", "remoteswap"])?;
     client.run(
         "clearing the area",
         ["sh", "-c", &format!("echo > {SELECTED}")],
     )?;
-    stop_server(&cluster.node("server")?)
+    let mut servers = status.nodes.iter().filter(|node| node.name != CLIENT);
+    servers.try_for_each(|node| stop_server(&cluster.known(&node.name)))
 }
 
 /// Starts the memory server; returns when it listens.
-pub fn start_server(server: &Node, profile: &Profile, mib: u64) -> Result<()> {
-    let (ip, port) = (profile.node.server.address.ip, profile.link.port);
-    let (listen, size) = (format!("{ip}:{port}"), format!("{mib}M"));
+pub fn start_server(server: &Node, listen: SocketAddrV4, mib: u64) -> Result<()> {
+    let (listen, size) = (listen.to_string(), format!("{mib}M"));
     let argv = [
         SERVER_PROGRAM,
         "--listen",
@@ -144,11 +181,11 @@ pub fn server_stats(server: &Node) -> Result<serde_json::Value> {
 }
 
 /// Makes the swap area and selects it for the remote backend.
-pub fn prepare_area(client: &Node) -> Result<()> {
+pub fn prepare_area(client: &Node, area: &str) -> Result<()> {
     // Soft-RoCE takes its packets' memory without waiting for reclaim, so
     // some has to be free while reclaim goes on.
     let script = format!(
-        "echo 32768 > /proc/sys/vm/min_free_kbytes && mkswap {AREA} && printf %s {AREA} > {SELECTED}"
+        "echo 32768 > /proc/sys/vm/min_free_kbytes && mkswap {area} && printf %s {area} > {SELECTED}"
     );
     client
         .run("making the swap area", ["sh", "-c", &script])
@@ -156,10 +193,10 @@ pub fn prepare_area(client: &Node) -> Result<()> {
 }
 
 /// Loads the module with the server's address. It connects in the background.
-pub fn insert_module(client: &Node, profile: &Profile) -> Result<()> {
+pub fn insert_module(client: &Node, server: SocketAddrV4) -> Result<()> {
     let (sip, sport) = (
-        format!("sip={}", profile.node.server.address.ip),
-        format!("sport={}", profile.link.port),
+        format!("sip={}", server.ip()),
+        format!("sport={}", server.port()),
     );
     client
         .run("loading remoteswap.ko", ["insmod", MODULE, &sip, &sport])
@@ -207,11 +244,11 @@ pub struct Counters {
 }
 
 /// The client's counters.
-pub fn counters(cluster: &Cluster) -> Result<Counters> {
-    let stat = text(&cluster.node("client")?, "/proc/vmstat")?;
+pub fn counters(client: &Node) -> Result<Counters> {
+    let stat = text(client, "/proc/vmstat")?;
     parse_counters(&stat).map_err(|missing| Error::Step {
         what: "reading /proc/vmstat".into(),
-        node: "client".into(),
+        node: client.name().into(),
         detail: format!("no `{missing}` there: is this the patched kernel?"),
     })
 }

@@ -47,11 +47,19 @@ fn help_is_as_written_down() {
         help(&["exec", "--help"]),
         include_str!("golden/help-exec.txt")
     );
+    assert_eq!(
+        help(&["bisect-run", "--help"]),
+        include_str!("golden/help-bisect-run.txt")
+    );
+    assert_eq!(
+        help(&["clean", "--help"]),
+        include_str!("golden/help-clean.txt")
+    );
 }
 
 #[test]
 fn without_a_cluster_every_command_says_how_to_start_one() {
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 11] = [
         &["down"],
         &["status"],
         &["status", "--json"],
@@ -59,6 +67,8 @@ fn without_a_cluster_every_command_says_how_to_start_one() {
         &["run", "--limit", "64M", "--", "true"],
         &["cp", "/etc/hostname", "client:/tmp/x"],
         &["logs", "client"],
+        &["console", "client"],
+        &["gdb", "client", "--", "-batch"],
         &["fault", "pause", "client"],
         &["collect", "--dump"],
     ];
@@ -104,8 +114,8 @@ fn options_out_of_range_are_one_line() {
             "--disk 9999999M is out of range",
         ),
         (
-            &["up", "--profile", "mlx4"],
-            "no profile named `mlx4`: use rxe",
+            &["up", "--profile", "mlx6"],
+            "no profile named `mlx6`: use mlx4, mlx5, rxe, siw",
         ),
         (&["up", "--name", "a/b"], "`a/b` is not a cluster name"),
         (&["down", "--name", "../x"], "`../x` is not a cluster name"),
@@ -183,6 +193,8 @@ fn there_is_a_page_for_each_command() {
     for page in [
         "rapidswap.1",
         "rapidswap-exec.1",
+        "rapidswap-gdb.1",
+        "rapidswap-bisect-run.1",
         "rapidswap-fault-partition.1",
     ] {
         let page = fs::read_to_string(pages.join(page)).expect(page);
@@ -209,4 +221,78 @@ fn the_doctor_says_what_is_missing_and_what_mends_it() {
     );
     let left = fs::read_dir(empty.path()).expect("readable").count();
     assert_eq!(left, 0, "the doctor changed something");
+}
+
+#[test]
+fn what_programs_read_is_json_to_the_end() {
+    let runtime = tempfile::tempdir().expect("temporary directory");
+    let output = rapidswap(runtime.path(), &["down", "--events", "json"]);
+    let line: serde_json::Value = serde_json::from_slice(&output.stderr).expect("one object");
+    assert_eq!(
+        (&line["event"], &line["code"]),
+        (&"ended".into(), &1.into())
+    );
+    let error = line["error"].as_str().expect("a reason");
+    assert!(error.starts_with("no cluster named `default`"), "{error}");
+}
+
+#[test]
+fn cleaning_an_empty_cache_frees_nothing_and_makes_nothing() {
+    let empty = tempfile::tempdir().expect("temporary directory");
+    let output = Command::new(env!("CARGO_BIN_EXE_rapidswap"))
+        .arg("clean")
+        .env("XDG_RUNTIME_DIR", empty.path().join("run"))
+        .env("XDG_CACHE_HOME", empty.path().join("cache"))
+        .output()
+        .expect("rapidswap runs");
+    assert_eq!(text(&output.stdout), "freed 0.0 MiB, 0.0 MiB left\n");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(fs::read_dir(empty.path()).expect("readable").count(), 0);
+}
+
+#[test]
+fn a_wrong_command_line_ends_a_bisection() {
+    for args in [
+        &["bisect-run", "--kernel", "/nowhere", "--", "true"] as &[&str],
+        &["bisect-run"],
+        &["bisect-run", "--cpus", "0", "--", "true"],
+    ] {
+        assert_eq!(refused(args).1, 128, "{args:?}");
+    }
+}
+
+#[test]
+fn kernels_and_modules_that_are_not_there_are_one_line() {
+    for (args, says) in [
+        (
+            &["--kernel", "fast"] as &[&str],
+            "there is no kernel `fast`: use release, debug",
+        ),
+        (
+            &["--module", "/nowhere"],
+            "there is no folder `/nowhere` with a module in it",
+        ),
+    ] {
+        let (line, code) = refused(&[&["up"], args].concat());
+        assert!(line.contains(says), "{line}");
+        assert_eq!(code, 2);
+    }
+    for (args, says) in [
+        (
+            &["--servers", "17"] as &[&str],
+            "--servers 17 is out of range",
+        ),
+        (
+            &["--swap-to", "client"],
+            "--swap-to client is no server of this cluster: use server",
+        ),
+        (
+            &["--module", "server2=/usr"],
+            "no node named `server2`: this cluster has client, server",
+        ),
+    ] {
+        let (line, code) = refused(&[&["up"], args].concat());
+        assert!(line.contains(says), "{line}");
+        assert_eq!(code, 1);
+    }
 }

@@ -3,7 +3,8 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use rapidswap_images::Machine;
 use rapidswap_progress::Reporter;
 
 /// The guests' root file system.
@@ -17,16 +18,32 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Build the image of images/packages.txt unless it is cached, and print its path.
-    Build,
+    Build(Which),
     /// Print the key under which it is cached.
-    Key,
+    Key(Which),
+}
+
+#[derive(Debug, Args)]
+struct Which {
+    /// That of images/posed-host.txt instead.
+    #[arg(long)]
+    posed_host: bool,
+}
+
+impl Which {
+    fn machine(&self) -> Machine {
+        match self.posed_host {
+            true => Machine::PosedHost,
+            false => Machine::Guest,
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let answer = match Arguments::parse().command {
-        Command::Build => rapidswap_images::ensure(&Reporter::auto())
+        Command::Build(which) => rapidswap_images::ensure(which.machine(), &Reporter::auto())
             .map(|image| image.root.display().to_string()),
-        Command::Key => rapidswap_images::key(),
+        Command::Key(which) => rapidswap_images::key(which.machine()),
     };
     match answer {
         Ok(line) => {

@@ -37,20 +37,15 @@ impl Session {
             let why = "a fragment's name is letters, digits, - and _";
             return Err(Error::fragment(place, why));
         }
-        let mut names = definition.fragment_names(variant)?;
-        if name == "debug" && variant == Variant::Release {
-            let why = "the release kernel is built without it: --variant debug";
+        let names = variant.fragments();
+        if !names.contains(&name) {
+            let (variant, names) = (variant.name(), names.join(", "));
+            let why = format!("the {variant} kernel has no such fragment, but {names}");
             return Err(Error::fragment(place, why));
-        }
-        if !names.iter().any(|known| known == name) {
-            // Where it will be once it is there.
-            let others = 2..names.len() - usize::from(variant == Variant::Debug);
-            let at = others.start + names[others].partition_point(|known| &**known < name);
-            names.insert(at, name.to_owned());
         }
         let mut fragments = Vec::new();
         let mut target = 0;
-        for known in &names {
+        for &known in names {
             let path = definition.fragment_path(known);
             if known != name {
                 fragments.push(Text::read(path)?);

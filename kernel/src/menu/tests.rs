@@ -48,12 +48,12 @@ fn nothing_changed_is_nothing_written() {
     let before = fragment(&bench, "vm");
     assert!(change(&bench, None, "").expect("works").is_none());
     assert!(
-        change(&bench, Some("new"), "$a # said\n")
+        change(&bench, Some("base"), "$a # said\n")
             .expect("works")
             .is_none()
     );
     assert_eq!(fragment(&bench, "vm"), before);
-    assert!(!bench.builder.definition.fragment_path("new").exists());
+    assert_eq!(fragment(&bench, "base"), "CONFIG_SWAP=y\n");
 }
 
 #[test]
@@ -133,20 +133,21 @@ fn what_was_selected_goes_with_what_selected_it() {
 }
 
 #[test]
-fn a_fragment_of_a_new_name_becomes_part_of_the_configuration() {
+fn a_later_fragment_has_the_last_word() {
     let mut bench = Bench::new();
-    let lines = changed(&mut bench, Some("numa"), "$a CONFIG_NUMA=y");
+    let lines = changed(&mut bench, None, "$a CONFIG_NUMA=y");
     assert_eq!(lines, ["CONFIG_NUMA=y"]);
-    assert_eq!(fragment(&bench, "numa"), "CONFIG_NUMA=y\n");
     assert_eq!(built(&bench).value("NUMA"), "y");
     // What comes later counts, so an earlier one cannot take it back.
-    let error = change(&bench, None, "s/CONFIG_NUMA=y/# CONFIG_NUMA is not set/");
+    let base = fragment(&bench, "base");
+    let script = "s/CONFIG_NUMA=y/# CONFIG_NUMA is not set/";
+    let error = change(&bench, Some("base"), script);
     let error = error.expect_err("comes later").to_string();
     assert!(
-        error.ends_with("numa.config comes later and has CONFIG_NUMA: --fragment numa"),
+        error.ends_with("vm.config comes later and has CONFIG_NUMA: --fragment vm"),
         "{error}"
     );
-    assert_eq!(fragment(&bench, "numa"), "CONFIG_NUMA=y\n");
+    assert_eq!(fragment(&bench, "base"), base);
 }
 
 #[test]
@@ -174,6 +175,6 @@ fn names_and_terminals_are_looked_at_first() {
             "{name}"
         );
     }
-    assert!(error("debug").ends_with("the release kernel is built without it: --variant debug"));
+    assert!(error("debug").ends_with("the release kernel has no such fragment, but base, vm"));
     assert!(!bench.builder.cache.linux().exists());
 }

@@ -7,16 +7,16 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Parser;
-use rapidswap_progress::Reporter;
+use rapidswap_progress::{Events, Reporter};
 use rapidswap_tests::artifacts;
 use rapidswap_tests::interrupt;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, Verified, report};
-use rapidswap_tests::scene::Scene;
+use rapidswap_tests::scene::{Scene, end};
 use rapidswap_tests::table::{Table, bytes};
-use rapidswap_tests::verdict::exit_code;
+use rapidswap_tests::verdict::failed;
 use rapidswap_vm::{AccelChoice, Cluster, Outcome as Ended, UpOptions};
 use serde::Serialize;
 
@@ -44,6 +44,18 @@ struct Cli {
     /// The program's memory limit, in MiB.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(8..=200))]
     limit: u32,
+    /// How steps report themselves on stderr: text, or json, a line for each event.
+    #[arg(
+        long,
+        value_name = "FORM",
+        default_value = "text",
+        env = "RAPIDSWAP_EVENTS"
+    )]
+    #[arg(hide_env_values = true)]
+    events: Events,
+    /// If it fails, leave the cluster for you to look at.
+    #[arg(long)]
+    keep: bool,
     /// Name of the cluster that is brought up for it.
     #[arg(long, default_value = "demo")]
     name: String,
@@ -72,7 +84,8 @@ struct Outcome {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match show(&cli) {
+    let reporter = Reporter::new(cli.events);
+    match show(&cli, &reporter) {
         Ok(outcome) => {
             if cli.json {
                 println!("{}", serde_json::json!(outcome));
@@ -81,18 +94,17 @@ fn main() -> ExitCode {
             }
             let faults = outcome.faults();
             for fault in &faults {
-                eprintln!("demo: {fault}");
+                reporter.note(&format!("demo: {fault}"));
             }
-            ExitCode::from(outcome.ended().code())
+            let code = outcome.ended().code();
+            reporter.ended(code, None);
+            ExitCode::from(code)
         }
-        Err(error) => {
-            eprintln!("demo: {error:#}");
-            ExitCode::from(exit_code(&error))
-        }
+        Err(error) => ExitCode::from(failed("demo", &error, &reporter)),
     }
 }
 
-fn show(cli: &Cli) -> Result<Outcome> {
+fn show(cli: &Cli, reporter: &Reporter) -> Result<Outcome> {
     ensure!(
         cli.limit < cli.mib,
         "--limit {} does not limit a program of {} MiB: choose less than --mib",
@@ -100,19 +112,20 @@ fn show(cli: &Cli) -> Result<Outcome> {
         cli.mib
     );
     interrupt::take_down(&cli.name)?;
-    let reporter = Reporter::auto();
     let options = UpOptions {
         name: cli.name.clone(),
+        keep: cli.keep,
         accel: cli.accel,
         ..UpOptions::default()
     };
-    let cluster = Cluster::up(&options, &reporter)?;
+    let cluster = Cluster::up(&options, reporter)?;
     let scene = Scene::of(cluster)?;
-    let outcome = measure(cli, &scene, &reporter);
-    if !outcome.as_ref().is_ok_and(|o| o.faults().is_empty()) {
+    let outcome = measure(cli, &scene, reporter);
+    let good = outcome.as_ref().is_ok_and(|o| o.faults().is_empty());
+    if !good {
         artifacts::keep(&scene, &cli.name);
     }
-    let down = scene.cluster.down().context("take the cluster down");
+    let down = end(scene.cluster, cli.keep && !good, reporter);
     let outcome = outcome?;
     down?;
     Ok(outcome)

@@ -108,13 +108,13 @@ fn logs_follow_until_the_end_and_status_has_all_there_is() -> Result<()> {
         ensure!(json["counters"]["pages_stored"] == 0, "{json}");
         ensure!(json["module"]["state"] == "up", "{json}");
         ensure!(
-            json["server"]["clients"][0]["capacity_bytes"] == 256 << 20,
+            json["servers"]["server"]["clients"][0]["capacity_bytes"] == 256 << 20,
             "{json}"
         );
         let text = rapidswap::run(&["--name", name, "status"])?;
         let text = String::from_utf8_lossy(&text.stdout).into_owned();
         ensure!(
-            text.contains("session  up") && text.contains("serving  256.0 MiB"),
+            text.contains("session  up") && text.contains("serving  256.0 MiB from server"),
             "{text}"
         );
 

@@ -73,7 +73,7 @@ fn is_killed(scene: &Scene) -> Result<()> {
 /// One node is gone, the other says nothing and does nothing: its processor
 /// spins with interrupts off.
 fn hangs(scene: &Scene) -> Result<()> {
-    let verdict = watch(scene, "hangs", scaled(OVERDUE)?, |scene| {
+    let verdict = watch(scene, "hangs", OVERDUE, |scene| {
         let hung = Provoked::new(&scene.server)?;
         is_killed(scene)?;
         ends(hung.fatal("HARDLOCKUP")?)

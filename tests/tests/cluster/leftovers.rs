@@ -86,7 +86,7 @@ fn an_interrupted_up_leaves_nothing() -> Result<()> {
 }
 
 fn interrupt_an_up(name: &str) -> Result<()> {
-    let mut up = rapidswap::command(&["up", "--name", name, "--no-swap"]);
+    let mut up = rapidswap::command(&["up", "--name", name, "--no-swap", "--cold"]);
     // A group of its own, as a shell gives each command: Ctrl-C goes to it.
     let mut up = up.process_group(0).stderr(Stdio::null()).spawn()?;
     let processes = wait_for_qemu(&mut up)?;

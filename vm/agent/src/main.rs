@@ -15,6 +15,7 @@ mod output;
 mod poweroff;
 mod serve;
 mod session;
+mod settle;
 mod sys;
 mod uevents;
 

@@ -49,8 +49,16 @@ pub(crate) const EARLY: [Mount; 3] = [
     plain("sysfs", "/sys", SAFE),
 ];
 
-/// The disk image, writes to which QEMU throws away.
-pub(crate) const ROOT: Mount = with("ext4", "/dev/vda", "/root", MsFlags::MS_NOATIME, "");
+/// The disk image, writes to which QEMU throws away. Nothing is written until
+/// [`make_root_writable`], so that a machine whose memory is restored over a
+/// fresh disk finds on it what it knows of it.
+pub(crate) const ROOT: Mount = with(
+    "ext4",
+    "/dev/vda",
+    "/root",
+    MsFlags::MS_NOATIME.union(MsFlags::MS_RDONLY),
+    "",
+);
 
 /// The programs and modules that the host has built.
 pub(crate) const PAYLOAD: Mount = with("virtiofs", "payload", "/rapidswap", DATA, "");
@@ -111,6 +119,14 @@ pub(crate) fn switch_root() -> io::Result<()> {
     mount(Some("."), "/", none, MsFlags::MS_MOVE, none)?;
     chroot(".")?;
     chdir("/")?;
+    Ok(())
+}
+
+/// Lets the root file system be written to from now on.
+pub(crate) fn make_root_writable() -> io::Result<()> {
+    let none = None::<&str>;
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOATIME;
+    mount(none, "/", none, flags, none)?;
     Ok(())
 }
 

@@ -7,12 +7,13 @@ use std::os::fd::BorrowedFd;
 use nix::poll::PollFlags;
 use rapidswap_protocol::ExitStatus;
 use rapidswap_protocol::frame::{Frame, Kind};
-use rapidswap_protocol::message::{self, Failure, Hello, Lane, MAX_EXEC};
+use rapidswap_protocol::message::{self, Failure, Hello, Lane, MAX_EXEC, Settle};
 
 use crate::command::{Command, Surroundings};
 use crate::failure::refused;
 use crate::files::{Pull, Push};
 use crate::output::Output;
+use crate::settle::settle;
 
 /// One stream.
 enum Task {
@@ -186,6 +187,7 @@ impl Session {
                 let pull = Pull::start(message::decode_path(payload))?;
                 return self.begin(stream, Task::Pull(pull));
             }
+            Kind::Settle => return self.settle(stream, payload),
             Kind::Close => {
                 if let Some(Task::Command(command)) = self.tasks.remove(&stream) {
                     command.abandon();
@@ -232,6 +234,18 @@ impl Session {
         let command = Command::start(&exec, &self.around)?;
         command.announce(frame.stream, &self.output);
         self.tasks.insert(frame.stream, Task::Command(command));
+        Ok(())
+    }
+
+    fn settle(&self, stream: u32, payload: &[u8]) -> Result<(), Failure> {
+        if !self.around.init {
+            return Err(refused("only the agent of a VM sets its machine's clock"));
+        }
+        settle(&Settle::decode(payload).ok_or_else(malformed)?)?;
+        let (none, done) = (message::encode_number(0), ExitStatus::Code(0));
+        self.output.send(Kind::Started, stream, &none);
+        let done = message::encode_exit(done);
+        self.output.send(Kind::Exit, stream, &done);
         Ok(())
     }
 

@@ -108,6 +108,37 @@ pub(crate) fn await_child_signal(limit: Duration) {
     }
 }
 
+/// Mixes `seed` into the kernel's random numbers, and has all that are given
+/// out from now on depend on it.
+pub(crate) fn reseed(random: BorrowedFd<'_>, seed: &[u8]) -> io::Result<()> {
+    /// `struct rand_pool_info` with room for bytes.
+    #[repr(C)]
+    struct Entropy {
+        bits: c_int,
+        bytes: c_int,
+        seed: [u8; SEED],
+    }
+    const SEED: usize = 64;
+    let mut entropy = Entropy {
+        bits: 0,
+        bytes: 0,
+        seed: [0; SEED],
+    };
+    let count = seed.len().min(SEED);
+    entropy.seed[..count].copy_from_slice(&seed[..count]);
+    entropy.bytes = count as c_int;
+    entropy.bits = 8 * entropy.bytes;
+    let (add, renew) = (
+        nix::request_code_write!(b'R', 3, mem::size_of::<[c_int; 2]>()),
+        nix::request_code_none!(b'R', 7),
+    );
+    // SAFETY: RNDADDENTROPY reads the two numbers and as many bytes after them
+    // as the second one says, which are there.
+    check(unsafe { libc::ioctl(random.as_raw_fd(), add, &raw const entropy) })?;
+    // SAFETY: RNDRESEEDCRNG takes no argument.
+    check(unsafe { libc::ioctl(random.as_raw_fd(), renew) })
+}
+
 /// Brings the loopback interface up.
 pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: an ifreq of zeroes is valid; both calls get an interface's name

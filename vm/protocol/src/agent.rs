@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::channel::{Channel, Control, Link};
 use crate::frame::{Kind, MAX_PAYLOAD};
-use crate::message::{self, Hello, Lane, MAX_EXEC, VERSION};
+use crate::message::{self, Hello, Lane, MAX_EXEC, Settle, VERSION};
 use crate::process::{Process, Stdin, Stream};
 use crate::{Error, Exec};
 
@@ -128,6 +128,12 @@ impl Agent {
                 })?;
         }
         complete(&control)
+    }
+
+    /// Gives the machine the time, random numbers of its own and a root file
+    /// system it can write to. Only an agent that is process 1 does so.
+    pub fn settle(&self, settle: &Settle) -> Result<(), Error> {
+        complete(&self.open(Kind::Settle, &settle.encode())?)
     }
 
     /// Has the node end its processes, sync and power off. Returns when the

@@ -76,6 +76,8 @@ pub enum Kind {
     Close = 15,
     /// Host: power the machine off. Agent: about to.
     Shutdown = 16,
+    /// Host: the machine's own life begins now ([`crate::message::Settle`]).
+    Settle = 17,
 }
 
 impl Kind {
@@ -83,7 +85,7 @@ impl Kind {
         use Kind::*;
         [
             Hello, Exec, Started, Stdin, Stdout, Stderr, Eof, Exit, Signal, Winsize, Credit, Push,
-            Pull, Error, Close, Shutdown,
+            Pull, Error, Close, Shutdown, Settle,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == byte)

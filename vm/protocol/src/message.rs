@@ -4,12 +4,13 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::{Exec, ExitStatus, WindowSize};
 
 /// The version of the protocol. Both sides are built from one checkout, so
 /// there is no negotiation.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// How many bytes of a lane may be under way without further credit.
 pub const WINDOW: u32 = 64 * 1024;
 /// The longest encoded [`Exec`] that an agent takes.
@@ -64,6 +65,35 @@ impl Hello {
             version,
             pid,
             notes: String::from_utf8_lossy(rest).into_owned(),
+        })
+    }
+}
+
+/// What only this machine is to have, be it booted or restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settle {
+    /// The time of day, since 1970.
+    pub time: Duration,
+    /// Random bytes that no other machine gets.
+    pub seed: Vec<u8>,
+}
+
+impl Settle {
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = self.time.as_secs().to_le_bytes().to_vec();
+        out.extend_from_slice(&self.time.subsec_nanos().to_le_bytes());
+        out.extend_from_slice(&self.seed);
+        out
+    }
+
+    /// From bytes.
+    pub fn decode(mut payload: &[u8]) -> Option<Settle> {
+        let seconds = u64::from_le_bytes(array(&mut payload)?);
+        let nanoseconds = u32::from_le_bytes(array(&mut payload)?);
+        Some(Settle {
+            time: (nanoseconds < 1_000_000_000).then(|| Duration::new(seconds, nanoseconds))?,
+            seed: payload.to_vec(),
         })
     }
 }

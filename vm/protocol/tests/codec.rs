@@ -3,13 +3,14 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use rapidswap_protocol::frame::{Decoder, Frame, Kind, MAX_PAYLOAD, PREAMBLE};
-use rapidswap_protocol::message::{self, Failure, Hello, Lane};
+use rapidswap_protocol::message::{self, Failure, Hello, Lane, Settle};
 use rapidswap_protocol::{Exec, ExitStatus, WindowSize};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +41,7 @@ fn kind() -> impl Strategy<Value = Kind> {
     use Kind::*;
     select(vec![
         Hello, Exec, Started, Stdin, Stdout, Stderr, Eof, Exit, Signal, Winsize, Credit, Push,
-        Pull, Error, Close, Shutdown,
+        Pull, Error, Close, Shutdown, Settle,
     ])
 }
 
@@ -171,6 +172,16 @@ proptest! {
     }
 
     #[test]
+    fn a_settlement_survives_the_way(
+        seconds in any::<u64>(),
+        nanoseconds in 0..1_000_000_000_u32,
+        seed in vec(any::<u8>(), 0..100),
+    ) {
+        let settle = Settle { time: Duration::new(seconds, nanoseconds), seed };
+        prop_assert_eq!(Settle::decode(&settle.encode()), Some(settle));
+    }
+
+    #[test]
     fn any_bytes_can_be_decoded(bytes in vec(any::<u8>(), 0..200)) {
         decode(&bytes, || usize::MAX);
         message::decode_exec(&bytes);
@@ -181,6 +192,7 @@ proptest! {
         message::decode_number(&bytes);
         message::decode_push(&bytes);
         Failure::decode(&bytes);
+        Settle::decode(&bytes);
         Hello::decode(&bytes);
     }
 }

@@ -184,7 +184,11 @@ impl Folder {
     pub(super) fn copy_files(&mut self) {
         let from = self.source.console_path();
         let run = from.parent().unwrap_or(Path::new("/")).to_owned();
-        for file in [console::FILE, "agent.log", "qemu.log", "qemu.txt"] {
+        let own = match run.join("ssh.txt").exists() {
+            true => ["ssh.log", "ssh.txt"],
+            false => ["qemu.log", "qemu.txt"],
+        };
+        for file in [console::FILE, "agent.log"].into_iter().chain(own) {
             let copied = fs::copy(run.join(file), self.dir.join(file));
             let copied = copied.map(drop).map_err(|error| error.to_string());
             self.note(file, copied);

@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use super::{Device, escape, words};
+use crate::console::CHARDEV;
 
 /// Name of the virtio-serial port that carries the agent protocol.
 pub const AGENT_PORT: &str = "rapidswap.agent";
@@ -13,20 +14,24 @@ pub const AGENT_PORT: &str = "rapidswap.agent";
 /// Tag of the virtiofs share with the host-built programs and modules.
 pub const PAYLOAD_TAG: &str = "payload";
 
-/// The kernel's console, kept in a file.
+/// The kernel's console, kept in a file whether somebody is at it or not.
 #[derive(Clone, Debug)]
 pub struct Console {
     /// The file it goes to.
     pub log: PathBuf,
+    /// The socket by which somebody can be at it; QEMU makes it.
+    pub socket: PathBuf,
 }
 
 impl Device for Console {
     fn qemu_args(&self) -> Vec<OsString> {
-        let mut log = OsString::from("file,id=console,path=");
-        log.push(escape(self.log.as_os_str()));
+        let mut chardev = OsString::from(format!("socket,id={CHARDEV},path="));
+        chardev.push(escape(self.socket.as_os_str()));
+        chardev.push(",server=on,wait=off,logfile=");
+        chardev.push(escape(self.log.as_os_str()));
         vec![
             "-chardev".into(),
-            log,
+            chardev,
             "-serial".into(),
             "chardev:console".into(),
         ]
@@ -103,6 +108,9 @@ impl Device for AgentPort {
 /// What QEMU calls the link.
 pub const LINK: &str = "link";
 
+/// The first bytes of the nodes' hardware addresses; the last is the station.
+pub const MAC: [u8; 5] = [0x52, 0x54, 0x00, 0x52, 0x53];
+
 /// One end of the link between two nodes: datagrams over unix sockets, which
 /// need no root, no order of start, and drop what nobody receives.
 #[derive(Clone, Debug)]
@@ -113,8 +121,8 @@ pub struct Link {
     pub remote: PathBuf,
     /// Last byte of the MAC address.
     pub station: u8,
-    /// Its MTU in bytes.
-    pub mtu: u16,
+    /// Its MTU in bytes, if not that of any Ethernet.
+    pub mtu: Option<u16>,
 }
 
 impl Device for Link {
@@ -124,9 +132,13 @@ impl Device for Link {
         netdev.push(",remote.type=unix,remote.path=");
         netdev.push(escape(self.remote.as_os_str()));
         // Without a boot ROM: the firmware would initialise it.
+        let mac = MAC.map(|byte| format!("{byte:02x}")).join(":");
+        let mtu = self
+            .mtu
+            .map_or_else(String::new, |mtu| format!("host_mtu={mtu},"));
         let device = format!(
-            "virtio-net-pci,netdev={LINK},mac=52:54:00:52:53:{:02x},host_mtu={},romfile=",
-            self.station, self.mtu
+            "virtio-net-pci,netdev={LINK},mac={mac}:{:02x},{mtu}romfile=",
+            self.station
         );
         vec!["-netdev".into(), netdev, "-device".into(), device.into()]
     }

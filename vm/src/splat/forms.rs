@@ -14,7 +14,7 @@ pub(super) const FORMS: &[(SplatKind, Place, &str)] = {
         (Sanitizer, Start, "BUG: KMSAN:"),
         (Sanitizer, Start, "BUG: KFENCE:"),
         (Ubsan, Start, "UBSAN:"),
-        (Sanitizer, Start, "kmemleak:"),
+        (Sanitizer, Start, "kmemleak: unreferenced object"),
         (
             Locking,
             Start,

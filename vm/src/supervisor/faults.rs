@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::Sender;
 
 use super::relay::Relay;
+use super::switch::Switch;
 use super::{Event, Shared};
 use crate::error::{Error, Result};
 use crate::fault::{Fault, LinkFaults};
@@ -17,21 +18,38 @@ pub(super) struct Links {
     inner: Mutex<Inner>,
 }
 
-#[derive(Default)]
 struct Inner {
     faults: LinkFaults,
-    /// There is one exactly while there are faults.
-    relay: Option<Relay>,
+    way: Way,
+}
+
+/// How packets get from one node to another.
+enum Way {
+    /// From one of two nodes to the other.
+    Direct,
+    /// Between two, by way of a relay: exactly while there are faults.
+    Relayed(Relay),
+    /// Between more than two, always.
+    Switched(Switch),
 }
 
 impl Links {
-    /// Direct links between `nodes`, in the order of their stations.
-    pub(super) fn new(run: PathBuf, nodes: Vec<String>) -> Links {
-        Links {
+    /// Links between `nodes`, in the order of their stations, before those
+    /// start.
+    pub(super) fn new(run: PathBuf, nodes: Vec<String>) -> Result<Links> {
+        let way = match nodes.len() {
+            2 => Way::Direct,
+            _ => Way::Switched(Switch::join(&run, &nodes)?),
+        };
+        let inner = Inner {
+            faults: LinkFaults::default(),
+            way,
+        };
+        Ok(Links {
             run,
             nodes,
-            inner: Mutex::default(),
-        }
+            inner: Mutex::new(inner),
+        })
     }
 
     /// What is wrong with them just now.
@@ -45,11 +63,13 @@ impl Links {
         let mut inner = self.inner.lock().unwrap_or_else(|e| e.into_inner());
         let mut faults = inner.faults.clone();
         change(&mut faults);
-        match (&inner.relay, faults.is_none()) {
-            (_, true) => inner.relay = None,
-            (Some(relay), false) => relay.set(faults.clone()),
-            (None, false) => {
-                inner.relay = Some(Relay::insert(&self.run, &self.nodes, faults.clone())?);
+        match (&inner.way, faults.is_none()) {
+            (Way::Switched(switch), _) => switch.set(faults.clone()),
+            (_, true) => inner.way = Way::Direct,
+            (Way::Relayed(relay), false) => relay.set(faults.clone()),
+            (Way::Direct, false) => {
+                let relay = Relay::insert(&self.run, &self.nodes, faults.clone())?;
+                inner.way = Way::Relayed(relay);
             }
         }
         inner.faults = faults;
@@ -60,6 +80,12 @@ impl Links {
 /// Carries one fault out; it has happened when this returns.
 pub(super) fn inject(fault: Fault, shared: &Shared, events: &Sender<Event>) -> Result<()> {
     let links = &shared.links;
+    if let (Fault::Loss(_) | Fault::Delay(_) | Fault::Partition(..), Some(host)) =
+        (&fault, shared.guests.iter().find(|guest| guest.is_host()))
+    {
+        // Their packets do not pass here.
+        return Err(Error::Host(host.name.clone()));
+    }
     match fault {
         Fault::Link { node, up } => shared.known(&node)?.set_link(up),
         Fault::Loss(loss) => links.change(|faults| faults.loss = loss),
@@ -76,6 +102,7 @@ pub(super) fn inject(fault: Fault, shared: &Shared, events: &Sender<Event>) -> R
         Fault::Clear => {
             links.change(|faults| *faults = LinkFaults::default())?;
             let left = shared.guests.iter();
+            let left = left.filter(|guest| !guest.is_host());
             for guest in left.filter(|guest| !matches!(guest.state(), NodeState::Gone(_))) {
                 guest.set_link(true)?;
                 guest.resume()?;

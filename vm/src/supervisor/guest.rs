@@ -1,4 +1,4 @@
-//! One virtual machine as its supervisor sees it.
+//! One node as its supervisor sees it: a virtual machine, or a host.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -6,28 +6,32 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::Duration;
 
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 use rapidswap_protocol::Agent;
 use serde_json::json;
 
 use super::children::{self, Children};
 use super::fate::{Fate, fate};
-use super::hardware::{Descriptors, Handed, machine, swap_disk};
+use super::hardware::{self, Descriptors, Handed, machine, swap_disk};
+use super::host::{self, Parcel};
 use super::port::Port;
-use super::{Event, NodePlan, Plan};
+use super::settle::settle;
+use super::{Event, HostPlan, NodePlan, Origin, Plan, saving};
 use crate::console;
 use crate::device::LINK;
 use crate::error::{Error, IoContext, Result};
-use crate::machine::{QEMU, printable};
+use crate::machine::printable;
 use crate::outcome::Outcome;
 use crate::qmp::{self, Qmp, Reboot};
 use crate::request::Reply;
 use crate::status::{Gone, NodeState, NodeStatus};
 use crate::{sys, virtiofs};
 
-/// A running virtual machine.
+/// A running node.
 pub(crate) struct Guest {
     pub(crate) name: String,
     plan: NodePlan,
@@ -37,6 +41,8 @@ pub(crate) struct Guest {
     qmp: OnceLock<Qmp>,
     /// Kept until the control thread takes it.
     monitor: Mutex<Option<(UnixStream, Sender<Event>, usize)>>,
+    /// What a host is sent first.
+    parcel: Option<Arc<Parcel>>,
     agent: Mutex<Option<Agent>>,
     link_up: AtomicBool,
     state: Mutex<NodeState>,
@@ -79,32 +85,69 @@ impl Guest {
             },
         );
         let args = machine.args();
-        let write = fs::write(dir.join("qemu.txt"), printable(QEMU, &args));
+        let write = fs::write(
+            dir.join("qemu.txt"),
+            printable(&plan.qemu.program.to_string_lossy(), &args),
+        );
         write.what(|| format!("cannot write in {}", dir.display()))?;
-        let mut command = Command::new(QEMU);
+        let mut command = Command::new(&plan.qemu.program);
         command.args(&args).env("TMPDIR", &plan.scratch);
         sys::tie(&mut command, &handed.numbers());
         let child = children::start(&mut command, &dir.join("qemu.log"))
-            .what(|| format!("cannot start {QEMU}"))?;
+            .what(|| format!("cannot start {}", plan.qemu.program.display()))?;
         let pid = child.id();
         children.adopt(child, index, "its QEMU")?;
         Ok(Guest {
+            monitor: Mutex::new(Some((monitor.0, events.clone(), index))),
+            ..Guest::new(node, dir, pid, port.0)
+        })
+    }
+
+    /// Connects to node `index` of the plan, which is a host.
+    pub(super) fn reach(
+        plan: &Plan,
+        index: usize,
+        host: &HostPlan,
+        parcel: Arc<Parcel>,
+        run: &Path,
+        children: &mut Children,
+    ) -> Result<Guest> {
+        let node = &plan.nodes[index];
+        let dir = run.join(&node.name);
+        fs::create_dir(&dir).what(|| format!("cannot make {}", dir.display()))?;
+        let (child, stream) = host::start(host, node, plan, &parcel, &dir)?;
+        let pid = child.id();
+        children.adopt(child, index, "its ssh")?;
+        Ok(Guest {
+            parcel: Some(parcel),
+            ..Guest::new(node, dir, pid, stream)
+        })
+    }
+
+    fn new(node: &NodePlan, dir: PathBuf, pid: u32, stream: UnixStream) -> Guest {
+        Guest {
             name: node.name.clone(),
             plan: node.clone(),
             dir,
             pid,
-            port: Port::new(port.0),
+            port: Port::new(stream),
             link_up: AtomicBool::new(true),
             qmp: OnceLock::new(),
-            monitor: Mutex::new(Some((monitor.0, events.clone(), index))),
+            monitor: Mutex::new(None),
+            parcel: None,
             agent: Mutex::new(None),
             state: Mutex::new(NodeState::Booting),
             changed: Condvar::new(),
-        })
+        }
     }
 
-    /// Waits for QEMU and then for the agent.
-    pub(super) fn attach(&self, deadline: Duration) -> Result<()> {
+    /// Whether it is a host, which is there without this cluster.
+    pub(super) fn is_host(&self) -> bool {
+        self.plan.host.is_some()
+    }
+
+    /// Waits for QEMU, for the saved state if there is one, and for the agent.
+    pub(super) fn attach(&self, origin: &Origin, deadline: Duration) -> Result<()> {
         let taken = self
             .monitor
             .lock()
@@ -117,20 +160,52 @@ impl Guest {
             })?;
             let _ = self.qmp.set(qmp);
         }
-        self.greet(deadline)
+        if let Some(parcel) = &self.parcel {
+            let reached = parcel.send(self.port.stream());
+            let reached = reached.what(|| "cannot send it the agent".into());
+            // Its clock is its own: it does not settle. What ended the
+            // connection says more than that it ended.
+            return reached
+                .and_then(|()| self.meet(deadline).map(drop))
+                .inspect_err(|_| {
+                    self.await_gone(Duration::from_secs(2));
+                });
+        }
+        match origin {
+            Origin::Boot => self.greet(deadline),
+            Origin::BootToSave => self.meet(deadline).map(drop),
+            Origin::State(dir) => {
+                saving::load(self.qmp()?, &dir.join(&self.name))?;
+                self.greet(deadline / saving::PART)
+            }
+        }
+    }
+
+    /// Waits for the agent, and has it settle.
+    fn greet(&self, deadline: Duration) -> Result<()> {
+        settle(&self.meet(deadline)?)
+    }
+
+    /// Has its agent settle.
+    pub(super) fn settle(&self) -> Result<()> {
+        settle(&self.agent()?)
     }
 
     /// Waits for the agent.
-    fn greet(&self, deadline: Duration) -> Result<()> {
+    fn meet(&self, deadline: Duration) -> Result<Agent> {
         let (reader, writer) = self.port.connect()?;
         let agent = Agent::attach(reader, writer, deadline)?;
         // What it had to do without.
         let log = self.dir.join("agent.log");
         let written = fs::write(&log, &agent.hello().notes);
         written.what(|| format!("cannot write {}", log.display()))?;
-        *self.agent.lock().unwrap_or_else(|e| e.into_inner()) = Some(agent);
+        if self.is_host() {
+            let token = format!("rapidswap: node {} begins as {:?}", self.name, agent);
+            host::follow(agent.clone(), &self.console(), &token)?;
+        }
+        *self.agent.lock().unwrap_or_else(|e| e.into_inner()) = Some(agent.clone());
         self.become_state(|state| matches!(state, NodeState::Booting).then_some(NodeState::Up));
-        Ok(())
+        Ok(agent)
     }
 
     /// How it is just now.
@@ -150,6 +225,9 @@ impl Guest {
 
     /// QEMU's control channel.
     pub(crate) fn qmp(&self) -> Result<&Qmp> {
+        if self.is_host() {
+            return Err(Error::Host(self.name.clone()));
+        }
         match (self.state(), self.qmp.get()) {
             (_, Some(qmp)) => Ok(qmp),
             (NodeState::Gone(gone), None) => Err(self.gone(gone)),
@@ -268,6 +346,34 @@ impl Guest {
         Ok(())
     }
 
+    /// Has a host that is still there be left as it was found, and waits for
+    /// that.
+    pub(super) fn leave(&self) -> Result<()> {
+        if !self.is_host() || matches!(self.state(), NodeState::Gone(_)) {
+            return Ok(());
+        }
+        self.port.cut();
+        let left = host::leave(self.port.stream());
+        let failed = |why: &str| {
+            let name = &self.name;
+            Error::Supervisor(format!("node `{name}` was not left as it was found: {why}"))
+        };
+        left.map_err(|error| failed(&format!("no end of its ssh: {error}")))?;
+        // Who started it reaps it.
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        match waitid(Id::Pid(Pid::from_raw(self.pid as i32)), flags) {
+            Ok(WaitStatus::Exited(_, 0)) => Ok(()),
+            _ => Err(failed(&console::tail(&self.dir.join(host::LOG)).join("; "))),
+        }
+    }
+
+    /// Waits a while for it to be gone.
+    fn await_gone(&self, limit: Duration) {
+        let state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        let gone = |state: &mut NodeState| !matches!(state, NodeState::Gone(_));
+        drop(self.changed.wait_timeout_while(state, limit, gone));
+    }
+
     /// Waits until it is gone.
     pub(super) fn wait_gone(&self) {
         let state = self.state.lock().unwrap_or_else(|e| e.into_inner());
@@ -303,7 +409,9 @@ impl Guest {
     /// The last of its console, and QEMU's own complaint if it had one.
     fn tail(&self) -> String {
         let mut tail = console::tail(&self.console());
-        tail.extend(console::tail(&self.dir.join("qemu.log")));
+        for log in ["qemu.log", host::LOG] {
+            tail.extend(console::tail(&self.dir.join(log)));
+        }
         tail.iter().flat_map(|line| ["\n  ", line]).collect()
     }
 
@@ -321,7 +429,14 @@ impl Guest {
             memory_mib: self.plan.memory_mib,
             pid: self.pid,
             console: self.console(),
-            command_line: self.dir.join("qemu.txt"),
+            command_line: self.dir.join(match self.is_host() {
+                true => host::COMMAND_LINE,
+                false => "qemu.txt",
+            }),
+            swap_area: self.plan.swap_disk.then(|| match self.is_host() {
+                true => host::SWAP.into(),
+                false => hardware::SWAP.into(),
+            }),
         }
     }
 }

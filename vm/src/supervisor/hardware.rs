@@ -4,14 +4,17 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use super::{Plan, relay};
+use super::{Origin, Plan, switch};
 use crate::console;
 use crate::device::{
-    AgentPort, Board, Console, Control, Device, DumpNotes, Entropy, Identity, Link, PanicWatch,
-    Payload, RootDisk, SwapDisk,
+    AgentPort, Board, Console, Control, Device, DumpNotes, Entropy, Identity, Incoming, Link,
+    PanicWatch, Payload, RootDisk, SwapDisk,
 };
 use crate::error::{IoContext, Result};
 use crate::machine::Machine;
+
+/// The device to swap to, as a client knows it: the second disk.
+pub(super) const SWAP: &str = "/dev/vdb";
 
 /// What a QEMU inherits.
 pub(super) struct Descriptors {
@@ -24,7 +27,11 @@ pub(super) struct Descriptors {
 /// The virtual machine of node `index`.
 pub(super) fn machine(plan: &Plan, index: usize, run: &Path, fds: &Descriptors) -> Machine {
     let node = &plan.nodes[index];
-    let peer = &plan.nodes[(index + 1) % plan.nodes.len()];
+    // Two nodes are joined directly.
+    let remote = match plan.nodes.len() {
+        2 => switch::socket(run, &plan.nodes[1 - index].name),
+        _ => switch::ingress(run, &node.name),
+    };
     let mut devices: Vec<Box<dyn Device>> = vec![
         Box::new(Identity {
             node: node.name.clone(),
@@ -39,6 +46,7 @@ pub(super) fn machine(plan: &Plan, index: usize, run: &Path, fds: &Descriptors) 
         Box::new(DumpNotes),
         Box::new(Console {
             log: run.join(&node.name).join(console::FILE),
+            socket: console::socket(run, &node.name),
         }),
         Box::new(Control { fd: fds.monitor }),
         Box::new(AgentPort { fd: fds.port }),
@@ -51,12 +59,15 @@ pub(super) fn machine(plan: &Plan, index: usize, run: &Path, fds: &Descriptors) 
         devices.push(Box::new(SwapDisk { fd }));
     }
     devices.push(Box::new(Link {
-        local: relay::socket(run, &node.name),
-        remote: relay::socket(run, &peer.name),
-        station: relay::station(index),
+        local: switch::socket(run, &node.name),
+        remote,
+        station: switch::station(index),
         mtu: plan.profile.link.mtu,
     }));
     devices.push(Box::new(Payload { fd: fds.share }));
+    if matches!(plan.origin, Origin::State(_)) {
+        devices.push(Box::new(Incoming));
+    }
     Machine {
         kernel: plan.vmlinux.clone(),
         initrd: run.join("initrd.cpio"),

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::device::Accel;
-use crate::options::KernelVariant;
-use crate::profile::Profile;
+use crate::error::Error;
+use crate::kernels::{NodeKernel, NodeModule};
+use crate::profile::{Profile, Ssh};
+use crate::qemu::Qemu;
+use crate::status::Start;
 
 /// Everything a supervisor is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -16,23 +19,48 @@ pub(crate) struct Plan {
     pub(crate) base: PathBuf,
     pub(crate) accel: Accel,
     pub(crate) accel_reason: String,
+    /// What runs the guests.
+    pub(crate) qemu: Qemu,
+    pub(crate) origin: Origin,
+    pub(crate) start: Start,
     pub(crate) vmlinux: PathBuf,
-    pub(crate) kernel: KernelVariant,
+    pub(crate) kernel: NodeKernel,
     pub(crate) kernel_release: String,
     pub(crate) agent: PathBuf,
+    /// The guests' root file system; empty where there are none.
     pub(crate) image: PathBuf,
     pub(crate) programs: Vec<PathBuf>,
     pub(crate) modules: Vec<PathBuf>,
+    /// Which of them nodes load when their links are up.
+    pub(crate) loads: Vec<NodeModule>,
+    /// Whether there are to be links.
+    pub(crate) link: bool,
+    /// Whether it goes on without a node that did not boot.
+    pub(crate) keep: bool,
     /// For disks; on a file system with room.
     pub(crate) scratch: PathBuf,
     pub(crate) cpus: u32,
     pub(crate) disk_mib: u64,
     /// Memory that the server offers.
     pub(crate) server_mib: u64,
+    /// The server that the client swaps to.
+    pub(crate) swap_to: String,
     pub(crate) boot_deadline_s: u64,
     pub(crate) build_s: f64,
     pub(crate) profile: Profile,
     pub(crate) nodes: Vec<NodePlan>,
+}
+
+/// What the nodes come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Origin {
+    /// They boot.
+    Boot,
+    /// They boot, and then wait to be saved by [`LeaseOrder::Save`] before
+    /// they are what only this cluster is.
+    BootToSave,
+    /// They are restored from the files in this directory.
+    State(PathBuf),
 }
 
 /// One node of a [`Plan`].
@@ -42,6 +70,19 @@ pub(crate) struct NodePlan {
     pub(crate) address: String,
     pub(crate) memory_mib: u64,
     pub(crate) swap_disk: bool,
+    /// What there is to know of a host.
+    pub(crate) host: Option<HostPlan>,
+}
+
+/// A node that is a machine of its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct HostPlan {
+    pub(crate) ssh: Ssh,
+    pub(crate) netdev: String,
+    /// The disk to swap to, if it is not a file.
+    pub(crate) disk: Option<PathBuf>,
+    /// Which build of the kernel it has to run.
+    pub(crate) build_id: String,
 }
 
 /// What the holder of the lease says.
@@ -49,8 +90,10 @@ pub(crate) struct NodePlan {
 pub(crate) enum LeaseOrder {
     /// What to run; the first message.
     Plan(Box<Plan>),
+    /// Save the nodes in this directory, then let them go on.
+    Save(PathBuf),
     /// The cluster is good: keep it.
-    Commit { up_s: f64, swap: bool },
+    Commit { up_s: f64, link_s: f64, swap: bool },
 }
 
 /// What the supervisor says to the holder of the lease.
@@ -60,6 +103,8 @@ pub(crate) enum LeaseReport {
     Booted(String),
     /// All nodes are up and the socket answers.
     Ready,
+    /// All nodes are saved, or are not, for this reason; they go on.
+    Saved(Result<(), String>),
     /// The cluster no longer depends on the lease.
     Committed,
     /// The name is taken.
@@ -72,4 +117,15 @@ pub(crate) enum LeaseReport {
     },
     /// Anything else that failed.
     Failed(String),
+}
+
+impl LeaseReport {
+    /// What is said of an error.
+    pub(crate) fn of(error: Error) -> LeaseReport {
+        match error {
+            Error::AlreadyUp(_) => LeaseReport::AlreadyUp,
+            Error::Boot { node, reason, tail } => LeaseReport::BootFailed { node, reason, tail },
+            other => LeaseReport::Failed(other.to_string()),
+        }
+    }
 }

@@ -27,6 +27,11 @@ impl Port {
         }
     }
 
+    /// What is at this side's end.
+    pub(super) fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+
     /// Both halves of a new connection; what used the port until now is at its
     /// end.
     pub(super) fn connect(&self) -> Result<(Half, Half)> {

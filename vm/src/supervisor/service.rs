@@ -59,6 +59,10 @@ fn answer(
     let mut fds = fds.into_iter();
     match request {
         Request::Status => Some(Reply::Status(Box::new(status(shared)))),
+        Request::Names => {
+            let names = shared.guests.iter().map(|guest| guest.name.clone());
+            Some(Reply::Names(names.collect()))
+        }
         Request::Down => {
             let client = OwnedFd::from(stream.try_clone().ok()?);
             let _ = events.send(Event::Down(client.into()));
@@ -151,6 +155,10 @@ fn failure(shared: &Shared, node: &str, error: Error) -> Reply {
             reason: reason.clone(),
         }),
         Error::UnknownNode { node, known } => Reply::UnknownNode { node, known },
+        Error::Host(_) => Reply::Remote {
+            errno: 0,
+            message: error.to_string(),
+        },
         Error::Agent(AgentError::Gone) => gone(node, &Guest::why_gone),
         Error::Agent(AgentError::Remote { errno, message }) => Reply::Remote { errno, message },
         Error::Agent(AgentError::Local { action, source }) => {

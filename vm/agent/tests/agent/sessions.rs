@@ -4,9 +4,10 @@ use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::thread;
+use std::time::Duration;
 
 use rapidswap_protocol::frame::{Decoder, Frame, Kind, PREAMBLE};
-use rapidswap_protocol::message::{self, VERSION};
+use rapidswap_protocol::message::{self, Settle, VERSION};
 use rapidswap_protocol::{Error, Exec};
 
 use crate::support::{Host, assert_died, pattern, shell, start_witnessed};
@@ -130,4 +131,28 @@ fn a_dead_agent_ends_every_wait() {
     assert_eq!(reader.join().unwrap().kind(), ErrorKind::ConnectionAborted);
     assert!(matches!(agent.exec(Exec::new(["true"])), Err(Error::Gone)));
     assert!(agent.is_gone());
+}
+
+#[test]
+fn a_host_that_is_no_vm_keeps_its_clock() {
+    let host = Host::start();
+    let agent = host.attach();
+    let settle = Settle {
+        time: Duration::ZERO,
+        seed: vec![1; 64],
+    };
+    let error = agent.settle(&settle).unwrap_err();
+    assert!(
+        error.to_string().contains("only the agent of a VM"),
+        "{error}"
+    );
+    // It goes on as if nothing had been asked.
+    assert!(
+        agent
+            .exec(Exec::new(["true"]))
+            .unwrap()
+            .wait()
+            .unwrap()
+            .success()
+    );
 }

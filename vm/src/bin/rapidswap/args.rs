@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use crate::complete;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::{ArgValueCompleter, Shell};
-use rapidswap_vm::{AccelChoice, DEFAULT_NAME, KernelVariant, Percent, Size};
+use rapidswap_progress::Events;
+use rapidswap_vm::{AccelChoice, Cap, DEFAULT_NAME, ModuleFolder, NodeKernel, Percent, Size};
 
-/// Swap to another machine's memory: clusters of two VMs joined by soft-RoCE.
+/// Swap to another machine's memory: clusters of VMs joined by soft-RoCE.
 #[derive(Debug, Parser)]
 #[command(name = "rapidswap", version, max_term_width = 90, after_help = EXIT_CODES)]
 pub struct Args {
@@ -16,6 +17,11 @@ pub struct Args {
     #[arg(long, global = true, default_value = DEFAULT_NAME)]
     #[arg(add = ArgValueCompleter::new(complete::clusters))]
     pub name: String,
+    /// How long steps report themselves on standard error: as text, or as a line of
+    /// JSON for each event.
+    #[arg(long, global = true, value_name = "FORM", default_value = "text")]
+    #[arg(env = "RAPIDSWAP_EVENTS", hide_env_values = true)]
+    pub events: Events,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -38,10 +44,25 @@ signal if one killed it); else 0 for success and
   127  there is no such command
   130  interrupted";
 
+const BISECT: &str = "\
+Exit status, as `git bisect run` takes it:
+    0  good: the command ended with 0, and no kernel complained
+    1  bad: it did not, or took too long, or a kernel did not boot, panicked or complained
+  125  to be skipped: the kernel or a module could not be built, QEMU failed, or the
+       command ended with 125
+  128  the end: the command line is wrong
+
+In a source tree of Linux:
+  git bisect start BAD GOOD
+  git bisect run /path/to/rapidswap bisect-run --kernel . --timeout 2m -- sh -c 'CHECK'";
+
+/// The name of a cluster for bisecting, unless another is given.
+pub const BISECTED: &str = "bisect";
+
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Build what is missing, boot both nodes, prove the link, turn remote swap on.
+    /// Build what is missing, boot the nodes, prove the links, turn remote swap on.
     Up(Up),
     /// End the cluster and everything that belongs to it.
     Down,
@@ -53,7 +74,7 @@ pub enum Command {
     },
     /// Run a command in a node, with this one's standard streams.
     Exec {
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
         /// Run it on a terminal.
@@ -68,7 +89,7 @@ pub enum Command {
     },
     /// Open a shell in a node.
     Shell {
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
@@ -91,14 +112,46 @@ pub enum Command {
         /// Where to: NODE:PATH, or a path here; a directory keeps the name.
         to: OsString,
     },
+    /// Be at a node's serial console, with a shell on it; leave with Ctrl-] q.
+    Console {
+        /// `client`, `server`, `server2`, …
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
+        node: String,
+    },
+    /// Debug a node's kernel: gdb with its symbols, connected; the node stands still meanwhile.
+    Gdb {
+        /// `client`, `server`, `server2`, …
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
+        node: String,
+        /// More for gdb, such as -batch -ex bt.
+        #[arg(last = true, value_name = "ARGS")]
+        arguments: Vec<OsString>,
+    },
     /// Print what a node's kernel said on its console.
     Logs {
         /// Go on with what it says from now on, until the cluster ends.
         #[arg(long, short = 'f')]
         follow: bool,
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
+    },
+    /// Compare what the nodes' RDMA devices offer with what is needed of them.
+    Parity {
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+        /// As if a node's device offered no more, such as server:max_qp_rd_atom=8.
+        #[arg(long, value_name = "NODE:ATTRIBUTE=VALUE")]
+        cap: Vec<Cap>,
+    },
+    /// Print a profile: its nodes, their link, and the tests that it leaves out.
+    Profile {
+        /// Its name in `profiles/`, or the path of a .toml file.
+        profile: String,
+        /// The tests that are left out as an expression of nextest's instead.
+        #[arg(long)]
+        filter: bool,
     },
     /// Make something go wrong, from outside: in the links or in a node.
     #[command(subcommand)]
@@ -116,6 +169,29 @@ pub enum Command {
         dump: bool,
         /// Where to; a new directory here unless given.
         dir: Option<PathBuf>,
+    },
+    /// Remove what was not used for longest from the cache of kernels, modules and images.
+    Clean {
+        /// How large the cache may stay.
+        #[arg(long, value_name = "SIZE", default_value = "10G")]
+        limit: Size,
+        /// Only say what would go.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// One step of `git bisect run`: bring a cluster up, run a command on its client, and
+    /// end it.
+    #[command(after_help = BISECT)]
+    BisectRun {
+        /// How the cluster is to be.
+        #[command(flatten)]
+        up: Box<Up>,
+        /// A command that takes longer is bad.
+        #[arg(long, value_name = "TIME")]
+        timeout: Option<humantime::Duration>,
+        /// The command and its arguments, passed as typed.
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
     },
     /// Print completions for a shell.
     Completions {
@@ -137,7 +213,7 @@ pub enum Command {
 pub enum Fault {
     /// Pull a node's cable out, or plug it in again.
     Link {
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
         /// Which of the two.
@@ -166,25 +242,25 @@ pub enum Fault {
     Clear,
     /// Stop a node's processors.
     Pause {
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
     /// Let a paused node's processors go on.
     Resume {
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
     /// End a node's machine at once, for good.
     Kill {
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
     /// Reset a node's machine, and wait until it is back with its link.
     Reset {
-        /// `client` or `server`.
+        /// `client`, `server`, `server2`, …
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
@@ -231,27 +307,50 @@ pub struct Up {
         hide_env_values = true
     )]
     pub accel: AccelChoice,
-    /// Memory of the client; the server has what it serves on top.
+    /// Memory of the client; a server has what it serves on top.
     #[arg(long, value_name = "SIZE", default_value = "512M")]
     pub memory: Size,
     /// Processors of each node.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub cpus: u32,
-    /// Stop after the link proof: no server, no module, no swap.
+    /// Stop after the link proof: no memory server, no swap.
     #[arg(long)]
     pub no_swap: bool,
-    /// Memory the server offers.
+    /// Memory that each server offers.
     #[arg(long, value_name = "SIZE", default_value = "256M")]
     pub server_mem: Size,
+    /// How many nodes offer memory: server, server2, and so on.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub servers: u32,
+    /// The server whose memory the client swaps to.
+    #[arg(long, value_name = "NODE", default_value = "server")]
+    #[arg(add = ArgValueCompleter::new(complete::nodes))]
+    pub swap_to: String,
     /// Size of the client's swap disk.
     #[arg(long, value_name = "SIZE", default_value = "256M")]
     pub disk: Size,
-    /// Which kernel the nodes run.
-    #[arg(long, value_enum, default_value = "release")]
-    pub kernel: KernelVariant,
-    /// What joins the nodes: `profiles/NAME.toml`.
+    /// Which kernel the nodes run: release, debug, host, a source tree of Linux, which
+    /// is built as far as it changed, or an image as it is, vmlinux or bzImage, with the
+    /// modules in `modules/` beside it.
+    #[arg(long, value_name = "KERNEL", default_value = "release")]
+    pub kernel: NodeKernel,
+    /// A folder of modules, built for the nodes' kernel and loaded by the client, or by
+    /// another node. May be given several times.
+    #[arg(long = "module", value_name = "[NODE=]DIR")]
+    pub modules: Vec<ModuleFolder>,
+    /// Stop after the boot: no links, no module, no swap.
+    #[arg(long)]
+    pub no_link: bool,
+    /// If something fails, leave what there is for you to look at.
+    #[arg(long)]
+    pub keep: bool,
+    /// What the nodes are and what joins them: `profiles/NAME.toml`, or the path
+    /// of such a file.
     #[arg(long, value_name = "NAME", default_value = "rxe")]
     pub profile: String,
+    /// Boot the nodes: neither restore nor make a saved state.
+    #[arg(long)]
+    pub cold: bool,
 }
 
 /// Processes that a cluster consists of; nothing to be typed.

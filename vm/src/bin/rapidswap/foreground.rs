@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
-use rapidswap_vm::{Error, Exec, ExitStatus, Node, ProcessHandle, abandon};
+use rapidswap_vm::{Cluster, Error, Exec, ExitStatus, Node, ProcessHandle, abandon};
 
 use crate::terminal::{self, Raw};
 
@@ -174,15 +174,19 @@ pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
-/// From now on an interrupt ends what is being brought up, waits until it is
-/// gone, and then this process.
-pub fn abandon_on_interrupt() -> nix::Result<()> {
+/// From now on an interrupt ends what is being brought up, and the cluster
+/// `name` if it is up, waits until they are gone, and then ends this process.
+pub fn abandon_on_interrupt(name: Option<String>) -> nix::Result<()> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     signals.thread_block()?;
     thread::spawn(move || {
         if let Ok(signal) = signals.wait() {
             INTERRUPTED.store(true, Ordering::SeqCst);
             abandon();
+            if let Some(cluster) = name.and_then(|name| Cluster::attach(&name).ok()) {
+                // What cannot be ended stays to be seen by `status`.
+                let _ = cluster.down();
+            }
             let _ = writeln!(
                 io::stderr(),
                 "rapidswap: interrupted, nothing is left running"

@@ -3,10 +3,13 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bisect;
 mod collect;
 mod complete;
+mod console;
 mod copy;
 mod foreground;
+mod gdb;
 mod logs;
 mod output;
 mod terminal;
@@ -17,7 +20,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
-    Cluster, Error, Exec, MemoryGroup, UpOptions, WindowSize, doctor, supervisor, virtiofs,
+    Cluster, DEFAULT_NAME, Error, Exec, MemoryGroup, Outcome, Profile, UpOptions, WindowSize,
+    clean, doctor, supervisor, virtiofs,
 };
 
 use args::{Args, Command, Internal};
@@ -27,10 +31,29 @@ fn main() -> ExitCode {
     complete::answer_shell();
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return ExitCode::from(output::usage(&error)),
+        Err(error) => {
+            let code = output::usage(&error);
+            // What is wrong for one commit is wrong for all.
+            let bisects = std::env::args()
+                .nth(1)
+                .is_some_and(|arg| arg == "bisect-run");
+            let code = if bisects && code != 0 {
+                bisect::STOP
+            } else {
+                code
+            };
+            return ExitCode::from(code);
+        }
     };
-    match run(args) {
-        Ok(code) => ExitCode::from(code),
+    let long = matches!(args.command, Command::Up(_) | Command::BisectRun { .. });
+    let reporter = Reporter::new(args.events);
+    match run(args, &reporter) {
+        Ok(code) => {
+            if long {
+                reporter.ended(code, None);
+            }
+            ExitCode::from(code)
+        }
         Err(error) => {
             // An interrupted command ends in the thread that took the signal.
             if foreground::interrupted() {
@@ -38,19 +61,23 @@ fn main() -> ExitCode {
                     std::thread::park();
                 }
             }
-            // A closed error output is no reason for another error.
-            let _ = writeln!(io::stderr(), "rapidswap: {error:#}");
-            ExitCode::from(output::exit_code(&error))
+            let code = output::exit_code(&error);
+            reporter.ended(code, Some(&format!("{error:#}")));
+            if !reporter.is_json() {
+                // A closed error output is no reason for another error.
+                let _ = writeln!(io::stderr(), "rapidswap: {error:#}");
+            }
+            ExitCode::from(code)
         }
     }
 }
 
-fn run(args: Args) -> anyhow::Result<u8> {
+fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
     let name = args.name.clone();
     match args.command {
         Command::Up(up) => {
-            foreground::abandon_on_interrupt()?;
-            Cluster::up(&up.options(name), &Reporter::auto())?;
+            foreground::abandon_on_interrupt(None)?;
+            Cluster::up(&up.options(name), reporter)?;
             Ok(0)
         }
         Command::Down => {
@@ -88,8 +115,15 @@ fn run(args: Args) -> anyhow::Result<u8> {
             command,
         } => {
             let cluster = Cluster::attach(&name)?;
-            let all = cluster.status()?.cpus;
-            let cpus = cpus.unwrap_or_else(|| format!("0-{}", all - 1));
+            let cpus = match cpus {
+                Some(cpus) => cpus,
+                // Those it has, which a host does not have from here.
+                None => {
+                    let online = ["cat", "/sys/devices/system/cpu/online"];
+                    let client = cluster.node("client")?;
+                    client.run("counting processors", online)?.trim().to_owned()
+                }
+            };
             let group = MemoryGroup::create(&cluster.node("client")?, limit)?;
             let argv = group.command(&cpus, command);
             let status = Foreground::run(&cluster.node("client")?, exec(argv, None), None);
@@ -109,6 +143,24 @@ fn run(args: Args) -> anyhow::Result<u8> {
             logs::print(&node.console_path(), follow)?;
             Ok(0)
         }
+        Command::Console { node } => console::run(&Cluster::attach(&name)?.node(&node)?),
+        Command::Gdb { node, arguments } => gdb::run(&Cluster::attach(&name)?, &node, arguments),
+        Command::Parity { json, cap } => {
+            let parity = Cluster::attach(&name)?.parity(&cap)?;
+            output::report(&parity, json)?;
+            match parity.ok {
+                true => Ok(0),
+                false => Ok(Outcome::TestFailed.code()),
+            }
+        }
+        Command::Profile { profile, filter } => {
+            let profile = Profile::load(&profile)?;
+            match filter {
+                true => println!("{}", profile.filter()),
+                false => println!("{profile}"),
+            }
+            Ok(0)
+        }
         Command::Fault(fault) => {
             Cluster::attach(&name)?.fault(&fault.into())?;
             Ok(0)
@@ -120,6 +172,23 @@ fn run(args: Args) -> anyhow::Result<u8> {
             Ok(u8::from(findings.iter().any(bad)))
         }
         Command::Collect { dump, dir } => collect::run(&Cluster::attach(&name)?, dir, dump),
+        Command::Clean { limit, dry_run } => {
+            output::cleaned(&clean::clean(limit, dry_run)?, limit, dry_run)?;
+            Ok(0)
+        }
+        Command::BisectRun {
+            up,
+            timeout,
+            command,
+        } => {
+            let name = match name.as_str() {
+                DEFAULT_NAME => args::BISECTED.to_owned(),
+                _ => name,
+            };
+            foreground::abandon_on_interrupt(Some(name.clone()))?;
+            let limit = timeout.map(Into::into);
+            Ok(bisect::run(&up.options(name), command, limit, reporter))
+        }
         Command::Completions { shell } => {
             complete::print_registration(shell)?;
             Ok(0)
@@ -166,11 +235,17 @@ impl args::Up {
             // Refused by `validate` where it does not fit.
             memory_mib: u32::try_from(self.memory.mib()).unwrap_or(u32::MAX),
             cpus: self.cpus,
-            swap: !self.no_swap,
+            swap: !self.no_swap && !self.no_link,
+            link: !self.no_link,
+            keep: self.keep,
+            modules: self.modules,
             server_mib: self.server_mem.mib(),
+            servers: self.servers,
+            swap_to: self.swap_to,
             disk_mib: self.disk.mib(),
             kernel: self.kernel,
             profile: self.profile,
+            cold: self.cold,
         }
     }
 }

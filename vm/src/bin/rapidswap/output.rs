@@ -1,11 +1,14 @@
 //! What is printed, and what the exit status says.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use clap::error::ErrorKind;
 use rapidswap_protocol::Error as AgentError;
+use rapidswap_vm::clean::{Cleaned, mib};
 use rapidswap_vm::doctor::Finding;
-use rapidswap_vm::{Error, NodeState, Outcome, Report, Status};
+use rapidswap_vm::{Error, NodeState, Outcome, Size, Status};
+use serde::Serialize;
 
 /// The command line makes no sense.
 const WRONG_USAGE: u8 = 2;
@@ -72,14 +75,40 @@ fn missing_command(error: &AgentError) -> u8 {
     }
 }
 
-/// Prints how a cluster is.
-pub fn report(report: &Report, json: bool) -> anyhow::Result<()> {
+/// Prints a report.
+pub fn report(report: &(impl Serialize + Display), json: bool) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     if json {
         serde_json::to_writer(&mut out, report)?;
         writeln!(out)?;
     } else {
         writeln!(out, "{report}")?;
+    }
+    Ok(())
+}
+
+/// Prints what is gone from the cache, or would be, a line each.
+pub fn cleaned(cleaned: &Cleaned, limit: Size, dry_run: bool) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    let (word, verb) = match dry_run {
+        true => ("would remove", "would free"),
+        false => ("removed", "freed"),
+    };
+    for entry in &cleaned.removed {
+        writeln!(out, "{word} {entry}")?;
+    }
+    writeln!(
+        out,
+        "{verb} {}, {} left",
+        mib(cleaned.freed()),
+        mib(cleaned.left)
+    )?;
+    if cleaned.left > limit.bytes() {
+        let fixed = mib(cleaned.fixed);
+        writeln!(
+            out,
+            "{fixed} are in use, or sources, build directories and tools, which stay"
+        )?;
     }
     Ok(())
 }

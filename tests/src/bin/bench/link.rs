@@ -1,11 +1,9 @@
 //! Measures a cluster and the swap on it, each against what the same link does
 //! without swap, so that the ratios mean something on any host.
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
 use rapidswap_progress::Reporter;
 use rapidswap_tests::artifacts;
 use rapidswap_tests::guest::Guest;
@@ -16,9 +14,9 @@ use rapidswap_tests::memory_server::ADDRESS;
 use rapidswap_tests::perftest::{average_mib_per_second, typical_latency_us};
 use rapidswap_tests::remote_module::selftest;
 use rapidswap_tests::reports::{Faults, PAGE_PATTERN, PageOuts, parse};
-use rapidswap_tests::scene::Scene;
+use rapidswap_tests::scene::{Scene, end};
 use rapidswap_tests::table::Table;
-use rapidswap_tests::verdict::{Splatted, exit_code};
+use rapidswap_tests::verdict::Splatted;
 use rapidswap_vm::{Cluster, UpOptions};
 use serde::Serialize;
 
@@ -40,18 +38,15 @@ const SAMPLES: usize = 500;
 const PERFTEST_TRIES: u16 = 4;
 const PERFTEST_LIMIT: Duration = Duration::from_secs(60);
 
-#[derive(Parser)]
-#[command(
-    version,
-    about = "Measures bring-up, faults and page-outs against the link itself"
-)]
-struct Cli {
-    /// Print one JSON object on stdout and nothing else there.
-    #[arg(long)]
-    json: bool,
+/// What to measure, and how often.
+#[derive(clap::Args)]
+pub struct Link {
     /// Rounds of each measurement; medians are taken over these.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    /// If it fails, leave the cluster for you to look at.
+    #[arg(long)]
+    keep: bool,
     /// Name of the cluster that is brought up for it.
     #[arg(long, default_value = "bench")]
     name: String,
@@ -68,8 +63,9 @@ struct Rounds {
     ib_write_bw_mib_s: Vec<f64>,
 }
 
+/// Medians, and the rounds that they are of.
 #[derive(Serialize)]
-struct Outcome {
+pub struct Outcome {
     accel: String,
     accel_reason: String,
     up_s: f64,
@@ -85,47 +81,33 @@ struct Outcome {
     rounds: Rounds,
 }
 
-fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match bench(&cli) {
-        Ok(outcome) => {
-            if cli.json {
-                println!("{}", serde_json::json!(outcome));
-            } else {
-                print!("{}", outcome.table());
-            }
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("bench: {error:#}");
-            ExitCode::from(exit_code(&error))
-        }
-    }
-}
-
-fn bench(cli: &Cli) -> Result<Outcome> {
+/// Brings a cluster up a few times, and measures on the last.
+pub fn bench(cli: &Link, reporter: &Reporter) -> Result<Outcome> {
     interrupt::take_down(&cli.name)?;
-    let reporter = Reporter::auto();
     let options = UpOptions {
         name: cli.name.clone(),
+        keep: cli.keep,
+        // What is measured is a start from nothing.
+        cold: true,
         ..UpOptions::default()
     };
     let mut rounds = Rounds::default();
     // What has to be built is built by the first `up`, which is not measured.
-    let mut cluster = Cluster::up(&options, &reporter)?;
+    let mut cluster = Cluster::up(&options, reporter)?;
     for _ in 0..cli.rounds {
         cluster.down()?;
         let start = Instant::now();
-        cluster = Cluster::up(&options, &reporter)?;
+        cluster = Cluster::up(&options, reporter)?;
         rounds.up_s.push(start.elapsed().as_secs_f64());
     }
     let scene = Scene::of(cluster)?;
-    let measured = measure(cli, &scene, &reporter, rounds);
+    let measured = measure(cli, &scene, reporter, rounds);
     let splats = scene.splats();
-    if measured.is_err() || !splats.as_ref().is_ok_and(Vec::is_empty) {
+    let good = measured.is_ok() && splats.as_ref().is_ok_and(Vec::is_empty);
+    if !good {
         artifacts::keep(&scene, &cli.name);
     }
-    let down = scene.cluster.down().context("take the cluster down");
+    let down = end(scene.cluster, cli.keep && !good, reporter);
     let outcome = measured?;
     let splats = splats?;
     if !splats.is_empty() {
@@ -135,7 +117,7 @@ fn bench(cli: &Cli) -> Result<Outcome> {
     Ok(outcome)
 }
 
-fn measure(cli: &Cli, scene: &Scene, reporter: &Reporter, mut rounds: Rounds) -> Result<Outcome> {
+fn measure(cli: &Link, scene: &Scene, reporter: &Reporter, mut rounds: Rounds) -> Result<Outcome> {
     let status = scene.cluster.status()?;
     // One page a fault: read-ahead would be measured otherwise.
     scene.client.write("/proc/sys/vm/page-cluster", "0")?;
@@ -270,7 +252,8 @@ fn wait_for_listener(guest: &Guest, port: &str) -> Result<()> {
 }
 
 impl Outcome {
-    fn table(&self) -> Table {
+    /// For people.
+    pub fn table(&self) -> Table {
         let mut table = Table::default();
         table.row(
             "accelerator",

@@ -1,0 +1,69 @@
+//! Benchmarks, each against something else that is measured in the same run.
+
+#![forbid(unsafe_code)]
+
+mod env;
+mod link;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use rapidswap_progress::{Events, Reporter};
+use rapidswap_tests::table::Table;
+use rapidswap_tests::verdict::failed;
+use serde::Serialize;
+
+/// Measures swap against the link itself, or with `env` the environment
+/// against other tools.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    link: link::Link,
+    /// Print one JSON object on stdout and nothing else there.
+    #[arg(long, global = true)]
+    json: bool,
+    /// How steps report themselves on stderr: text, or json, a line for each event.
+    #[arg(long, global = true, value_name = "FORM", default_value = "text")]
+    #[arg(env = "RAPIDSWAP_EVENTS", hide_env_values = true)]
+    events: Events,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring-up, commands, verdicts, builds and tests, beside vmtest and
+    /// virtme-ng; all of it takes about an hour on two cores.
+    Env(env::Env),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let reporter = Reporter::new(cli.events);
+    let done = match &cli.command {
+        None => {
+            link::bench(&cli.link, &reporter).and_then(|found| show(&cli, &found, &found.table()))
+        }
+        Some(Command::Env(options)) => {
+            env::bench(options).and_then(|found| show(&cli, &found, &found.table()))
+        }
+    };
+    match done {
+        Ok(()) => {
+            reporter.ended(0, None);
+            ExitCode::SUCCESS
+        }
+        Err(error) => ExitCode::from(failed("bench", &error, &reporter)),
+    }
+}
+
+fn show(cli: &Cli, found: &impl Serialize, table: &Table) -> Result<()> {
+    if cli.json {
+        println!("{}", serde_json::to_string(found)?);
+    } else {
+        print!("{table}");
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! A node's kernel seen from outside: QEMU's stub for gdb, the serial console.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::console;
+use crate::error::{Error, IoContext, Result};
+use crate::node::Node;
+
+/// A stub that gdb can connect to, until it is dropped.
+#[derive(Debug)]
+pub struct DebugStub {
+    node: Node,
+    socket: PathBuf,
+}
+
+impl DebugStub {
+    /// The socket that it listens on.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+impl Drop for DebugStub {
+    fn drop(&mut self) {
+        // A node that is gone has none.
+        let _ = self.node.monitor("gdbserver none");
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+/// A module that a node has loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedModule {
+    /// Its file on this host.
+    pub file: PathBuf,
+    /// Where its code is in the node, in hexadecimal.
+    pub text: String,
+}
+
+impl Node {
+    /// Opens a stub for gdb. The node's processors stop when gdb connects.
+    pub fn debug(&self) -> Result<DebugStub> {
+        let socket = self.run_dir().join(format!("{}.gdb", self.name()));
+        let said = self.monitor(&format!(
+            "gdbserver unix:{},server=on,wait=off",
+            socket.display()
+        ))?;
+        // It answers with text, and says in it what did not work.
+        if !socket.exists() {
+            return Err(Error::Supervisor(format!(
+                "QEMU opens no stub for gdb: {}",
+                said.trim()
+            )));
+        }
+        Ok(DebugStub {
+            node: self.clone(),
+            socket,
+        })
+    }
+
+    /// The modules it has loaded, of those that came from this host.
+    pub fn loaded_modules(&self) -> Result<Vec<LoadedModule>> {
+        // The file is one that has to be read at once.
+        let script = "cd /sys/module && for text in */sections/.text; do
+            [ ! -e $text ] || echo ${text%%/*} $(cat $text)
+        done";
+        let said = self.run("looking for modules", ["sh", "-c", script])?;
+        let folder = self.run_dir().join("payload/modules");
+        let loaded = said.lines().filter_map(|line| {
+            let (name, text) = line.split_once(' ')?;
+            // A file may have hyphens where the name has underscores.
+            let files = [name.to_owned(), name.replace('_', "-")];
+            let mut files = files.iter().map(|name| folder.join(format!("{name}.ko")));
+            Some(LoadedModule {
+                file: files.find(|file| file.exists())?,
+                text: text.to_owned(),
+            })
+        });
+        Ok(loaded.collect())
+    }
+
+    /// Its serial console, both ways. One at a time can have it.
+    pub fn console_stream(&self) -> Result<UnixStream> {
+        let chardevs = self.qmp("query-chardev", json!({}))?;
+        let mut chardevs = chardevs.as_array().into_iter().flatten();
+        let ours = chardevs.find(|chardev| chardev["label"] == console::CHARDEV);
+        let is_free = ours.is_some_and(|chardev| {
+            let name = chardev["filename"].as_str().unwrap_or_default();
+            name.starts_with("disconnected:")
+        });
+        if !is_free {
+            let text = format!("somebody else is at the console of {}", self.name());
+            return Err(Error::BadOption(text));
+        }
+        let socket = console::socket(self.run_dir(), self.name());
+        UnixStream::connect(&socket).what(|| format!("cannot open {}", socket.display()))
+    }
+
+    /// Gives QEMU's monitor for people a line, and returns what it says.
+    fn monitor(&self, line: &str) -> Result<String> {
+        let said = self.qmp("human-monitor-command", json!({ "command-line": line }))?;
+        Ok(said.as_str().unwrap_or_default().to_owned())
+    }
+}

@@ -1,0 +1,124 @@
+//! Which QEMU runs the guests: the one in PATH, or what `$RAPIDSWAP_QEMU`
+//! names. That may be a wrapper, which has to `exec` the real one: it is the
+//! process started here that is watched and killed.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, IoContext, Result};
+
+/// The QEMU program, unless the user names another.
+pub const QEMU: &str = "qemu-system-x86_64";
+
+/// What names another.
+const VARIABLE: &str = "RAPIDSWAP_QEMU";
+
+/// QEMU that has `-netdev dgram`.
+const OLDEST: (u32, u32) = (7, 2);
+
+/// A QEMU that is there and new enough.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Qemu {
+    /// The program.
+    pub(crate) program: PathBuf,
+    /// What it calls its version.
+    pub(crate) version: String,
+    /// Whether the user named it.
+    pub(crate) named: bool,
+}
+
+impl Qemu {
+    /// Looks for it.
+    pub(crate) fn find() -> Result<Qemu> {
+        let named = env::var_os(VARIABLE).filter(|name| !name.is_empty());
+        let name = named.clone().unwrap_or_else(|| QEMU.into());
+        let program = locate(&name).ok_or_else(|| match &named {
+            Some(name) => Error::BadOption(format!(
+                "{VARIABLE} is {}, and there is no such program",
+                name.to_string_lossy()
+            )),
+            None => Error::MissingQemu(QEMU),
+        })?;
+        Ok(Qemu {
+            version: version(&program)?,
+            program,
+            named: named.is_some(),
+        })
+    }
+
+    /// None, for nodes that are hosts.
+    pub(crate) fn none() -> Qemu {
+        Qemu {
+            program: PathBuf::new(),
+            version: "none".into(),
+            named: false,
+        }
+    }
+
+    /// What changes whenever it may behave otherwise.
+    pub(crate) fn identity(&self) -> String {
+        let meta = fs::metadata(&self.program);
+        let (size, time) = meta.map_or((0, 0), |meta| (meta.size(), meta.mtime()));
+        format!("{} {size} {time} {}", self.program.display(), self.version)
+    }
+}
+
+/// The file that running `name` would run.
+fn locate(name: &OsString) -> Option<PathBuf> {
+    let path = Path::new(name);
+    if path.components().count() > 1 {
+        return path.canonicalize().ok();
+    }
+    let dirs = env::var_os("PATH")?;
+    let mut candidates = env::split_paths(&dirs).map(|dir| dir.join(name));
+    candidates.find(|candidate| candidate.is_file())
+}
+
+fn version(program: &Path) -> Result<String> {
+    let output = Command::new(program).arg("--version").output();
+    let output = output.what(|| format!("cannot run {}", program.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut words = text
+        .split_whitespace()
+        .skip_while(|word| *word != "version");
+    let version = words.nth(1).unwrap_or("unknown").to_owned();
+    match number(&version) {
+        Some(number) if number < OLDEST => Err(Error::OldQemu(version)),
+        _ => Ok(version),
+    }
+}
+
+/// Major and minor number of a version.
+pub(crate) fn number(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(number("10.0.2").expect("number") > OLDEST);
+        assert!(number("7.1.0").expect("number") < OLDEST);
+        assert_eq!(number("unknown"), None);
+    }
+
+    #[test]
+    fn a_program_is_found_by_name_or_path() {
+        let by_name = locate(&"sh".into()).expect("in PATH");
+        assert_eq!(
+            locate(&by_name.into()).and_then(|path| path.file_name().map(|_| ())),
+            Some(())
+        );
+        assert_eq!(locate(&"no-such-program".into()), None);
+        assert_eq!(locate(&"./no-such-program".into()), None);
+    }
+}

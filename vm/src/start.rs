@@ -1,0 +1,140 @@
+//! How a cluster comes to its nodes and a proved link: restored from a saved
+//! state where there is one, else booted, and then saved for the next.
+
+use std::time::{Duration, Instant};
+
+use rapidswap_progress::Reporter;
+
+use crate::cluster::Cluster;
+use crate::error::{Error, Result};
+use crate::lease::Lease;
+use crate::link::{self, End};
+use crate::prepare::cache;
+use crate::states::{self, Saving, State, States};
+use crate::status::Start;
+use crate::supervisor::{Origin, Plan};
+
+/// What booting both nodes takes under TCG on two cores.
+const BOOT: Duration = Duration::from_secs(6);
+
+/// What restoring both takes.
+const RESTORE: Duration = Duration::from_secs(1);
+
+/// What saving both takes.
+const SAVE: Duration = Duration::from_secs(1);
+
+/// Starts the nodes of a plan and proves their link. `cold` forbids saved
+/// states.
+pub(crate) fn start(mut plan: Plan, cold: bool, reporter: &Reporter) -> Result<Lease> {
+    if plan.profile.is_hosts() {
+        plan.start.reason = "hosts run already".into();
+        return boot(plan, None, reporter);
+    }
+    if cold || !plan.link {
+        return boot(plan, None, reporter);
+    }
+    if let Some(reason) = states::unsupported(&plan.qemu.version) {
+        plan.start.reason = reason;
+        return boot(plan, None, reporter);
+    }
+    let states = States::of(&plan, &cache()?)?;
+    plan.start.reason = match states.find() {
+        None => "no state is saved of such a cluster yet".into(),
+        Some(state) => match restore(&plan, &state, reporter) {
+            Ok(lease) => return Ok(lease),
+            Err(error) if is_of_the_nodes(&error) => {
+                states.discard()?;
+                let error = error.to_string();
+                let line = error.lines().next().unwrap_or_default();
+                format!("the saved state was no good and is thrown away: {line}")
+            }
+            Err(error) => return Err(error),
+        },
+    };
+    let saving = states.begin()?;
+    boot(plan, saving, reporter)
+}
+
+/// Whether a state could be the cause of an error.
+fn is_of_the_nodes(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Boot { .. } | Error::NodeGone { .. } | Error::Step { .. } | Error::Agent(_)
+    )
+}
+
+fn restore(plan: &Plan, state: &State, reporter: &Reporter) -> Result<Lease> {
+    let age = humantime::format_duration(Duration::from_secs(state.age.as_secs()));
+    let plan = Plan {
+        origin: Origin::State(state.path.clone()),
+        // What cannot be restored is booted instead.
+        keep: false,
+        start: Start {
+            restored: true,
+            reason: format!("from a state saved {age} ago"),
+        },
+        ..plan.clone()
+    };
+    let (lease, cluster) = nodes(&plan, ("restore", RESTORE), reporter)?;
+    link::check(&ends(&cluster, &plan)?, &plan.kernel, reporter)?;
+    Ok(lease)
+}
+
+fn boot(mut plan: Plan, saving: Option<Saving<'_>>, reporter: &Reporter) -> Result<Lease> {
+    if saving.is_some() {
+        plan.origin = Origin::BootToSave;
+    }
+    let (lease, cluster) = nodes(&plan, ("boot", BOOT), reporter)?;
+    if !plan.link {
+        return Ok(lease);
+    }
+    let proved = link::prove(
+        &ends(&cluster, &plan)?,
+        &plan.profile,
+        &plan.kernel,
+        reporter,
+    );
+    let lease = lease.or_keep(proved, plan.keep)?;
+    if let Some(saving) = saving {
+        save(&lease, &cluster, saving, reporter)?;
+    }
+    Ok(lease)
+}
+
+/// The nodes and where they are on the link.
+fn ends(cluster: &Cluster, plan: &Plan) -> Result<Vec<End>> {
+    let servers = plan.nodes.len().saturating_sub(1) as u32;
+    let nodes = plan.profile.nodes(servers)?.into_iter();
+    Ok(nodes
+        .map(|(name, address)| (cluster.known(&name), address))
+        .collect())
+}
+
+/// Starts the nodes and waits until they are up.
+fn nodes(plan: &Plan, step: (&str, Duration), reporter: &Reporter) -> Result<(Lease, Cluster)> {
+    reporter.note(&format!("start: {}", plan.start));
+    let step = reporter.step(step.0, step.1);
+    let lease = Lease::start(plan.clone())?;
+    lease.ready(&step, plan.nodes.len())?;
+    step.done(&format!("{} nodes are up", plan.nodes.len()));
+    Ok((lease, Cluster::named(&plan.name)))
+}
+
+/// A state that cannot be saved is no reason to do without the cluster.
+fn save(lease: &Lease, cluster: &Cluster, saving: Saving<'_>, reporter: &Reporter) -> Result<()> {
+    let (step, started) = (reporter.step("save", SAVE), Instant::now());
+    let saved = lease.save(saving.path())?;
+    let saved = match (saved, cluster.splats()?.is_empty()) {
+        (Ok(()), true) => saving.finish().map_err(|error| error.to_string()),
+        (Ok(()), false) => Err("a kernel has complained".into()),
+        (Err(reason), _) => Err(reason),
+    };
+    step.done(&match saved {
+        Ok(()) => format!(
+            "for the next `up`, in {:.1} s",
+            started.elapsed().as_secs_f64()
+        ),
+        Err(reason) => format!("not saved: {reason}"),
+    });
+    Ok(())
+}
