@@ -12,6 +12,9 @@ cli := release / "rapidswap"
 kernel := release / "rapidswap-kernel"
 triple := "x86_64-unknown-linux-gnu"
 
+# What is kept of failures, whatever failed.
+export RAPIDSWAP_ARTIFACTS := env_var_or_default("RAPIDSWAP_ARTIFACTS", target / "failures")
+
 # List the recipes
 default:
     @"{{ just_executable() }}" --justfile "{{ justfile() }}" --list --unsorted

@@ -15,8 +15,8 @@ use rapidswap_vm::{Cluster, KernelVariant, UpOptions, classify, swap};
 /// Where drivers are once their initialisation has succeeded.
 const DRIVERS: [&str; 8] = [
     "pci/drivers/mlx4_core",
-    "auxiliary/drivers/mlx4_en.eth",
-    "auxiliary/drivers/mlx4_ib.mlx4_ib",
+    "auxiliary/drivers/mlx4_core.eth",
+    "auxiliary/drivers/mlx4_core.ib",
     "pci/drivers/mlx5_core",
     "auxiliary/drivers/mlx5_core.eth",
     "auxiliary/drivers/mlx5_ib.rdma",

@@ -12,18 +12,20 @@ use std::time::SystemTime;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::cluster::Cluster;
+use crate::collect::FAILURES;
 use crate::error::{Error, IoContext, Result};
 use crate::prepare::cache;
 use crate::size::Size;
 
-/// What is in the cache by content, and can be made again: what it is called,
+/// What is in the cache and can be done without, most of it made again: what it is called,
 /// where it is, and how names begin of what is not finished there.
-const KINDS: [(&str, &str, &str); 5] = [
+const KINDS: [(&str, &str, &str); 6] = [
     ("kernel", "kernel/out", ".unfinished-"),
     ("module", "module", ".unfinished-"),
     ("image", "images", ".build-"),
     ("tree", "kernel/tree", ".unfinished-"),
     ("state", "states", "half-"),
+    ("failure", FAILURES, ".unfinished-"),
 ];
 
 /// Not by content: the modules' work.

@@ -39,8 +39,9 @@ pub struct Cluster {
 
 impl Cluster {
     /// Makes what is missing, boots the nodes and proves the link, or restores
-    /// both, and, unless told otherwise, turns remote swap on. If it fails
-    /// nothing is left.
+    /// both, and, unless told otherwise, turns remote swap on. If it fails,
+    /// what can be had of it is collected and nothing of it runs on, unless it
+    /// is to be kept.
     pub fn up(options: &UpOptions, reporter: &Reporter) -> Result<Cluster> {
         options.validate()?;
         let base = rundir::base();
@@ -65,11 +66,11 @@ impl Cluster {
 
     fn come_up(&self, plan: Plan, options: &UpOptions, reporter: &Reporter) -> Result<()> {
         let started = Instant::now();
-        let lease = start(plan, options.cold, reporter)?;
+        let lease = start(plan, options, reporter)?;
         let link_s = started.elapsed().as_secs_f64();
         // Without a log only a later look at it is lost.
         let _ = reporter.log_to(&self.run_dir.join(EVENTS));
-        let lease = lease.or_keep(self.make_ready(options, reporter), options.keep)?;
+        let lease = lease.or_keep(self.make_ready(options, reporter), options.keep, reporter)?;
         let up_s = started.elapsed().as_secs_f64();
         lease.commit(up_s, link_s, options.swap)?;
         reporter.note(&format!("cluster {} is up in {up_s:.1} s", options.name));

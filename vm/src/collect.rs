@@ -5,16 +5,27 @@
 mod node;
 mod scripts;
 
+use std::env;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::UNIX_EPOCH;
+
+use rapidswap_progress::Reporter;
 
 use crate::cluster::{Cluster, EVENTS};
 use crate::error::{Error, IoContext, Result};
 use crate::node::Node;
+use crate::prepare::cache;
 use crate::symbols::{Symbols, is_trace};
 use node::Folder;
+
+/// Names the directory of what is kept of failures.
+const ARTIFACTS: &str = "RAPIDSWAP_ARTIFACTS";
+
+/// Where in the cache that is otherwise.
+pub(crate) const FAILURES: &str = "failures";
 
 /// Name of the file that says what could not be had.
 const MISSING: &str = "missing.txt";
@@ -102,6 +113,31 @@ pub fn collect(cluster: &Cluster, dir: &Path, dump: bool) -> Result<Collected> {
         missing,
         telling,
     })
+}
+
+/// Collects what can be had of a cluster that did not come up, and notes where
+/// that is and what matters of it. What cannot be had at all is noted too.
+pub(crate) fn report(cluster: &Cluster, reporter: &Reporter) {
+    let collected = failure_dir(cluster.name()).and_then(|dir| collect(cluster, &dir, false));
+    match collected {
+        Ok(collected) => collected
+            .to_string()
+            .lines()
+            .for_each(|line| reporter.note(line)),
+        Err(error) => reporter.note(&format!("nothing could be collected: {error}")),
+    }
+}
+
+/// A new directory for what is kept of the failure of something by that name:
+/// in `$RAPIDSWAP_ARTIFACTS`, else in the cache.
+pub fn failure_dir(name: &str) -> Result<PathBuf> {
+    let set = env::var_os(ARTIFACTS).filter(|place| !place.is_empty());
+    let place = match set {
+        Some(set) => PathBuf::from(set),
+        None => cache()?.join(FAILURES),
+    };
+    let since = UNIX_EPOCH.elapsed().unwrap_or_default();
+    Ok(place.join(format!("{name}-{}", since.as_secs())))
 }
 
 fn of_a_node(node: &Node, dir: &Path, dump: bool) -> Result<Folder> {

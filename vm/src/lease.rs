@@ -9,8 +9,10 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
 
-use rapidswap_progress::Step;
+use rapidswap_progress::{Reporter, Step};
 
+use crate::cluster::Cluster;
+use crate::collect;
 use crate::error::{Error, IoContext, Result};
 use crate::node::unexpected;
 use crate::programs;
@@ -89,12 +91,18 @@ impl Lease {
         }
     }
 
-    /// Goes on if what comes next was done; else the cluster stays if it is to
-    /// be kept, for somebody to look at.
-    pub(crate) fn or_keep(self, done: Result<()>, keep: bool) -> Result<Lease> {
+    /// Goes on if what comes next was done. Else what can be had of the cluster
+    /// is collected, and if it is to be kept it stays, for somebody to look at.
+    pub(crate) fn or_keep(
+        self,
+        done: Result<()>,
+        keep: bool,
+        reporter: &Reporter,
+    ) -> Result<Lease> {
         match done {
             Ok(()) => Ok(self),
             Err(error) => {
+                collect::report(&Cluster::named(&self.name), reporter);
                 if keep {
                     self.commit(0.0, 0.0, false)?;
                 }

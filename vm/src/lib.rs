@@ -67,7 +67,7 @@ use std::os::fd::BorrowedFd;
 
 pub use accel::{Choice, decide};
 pub use cluster::Cluster;
-pub use collect::{Collected, Missing, collect};
+pub use collect::{Collected, Missing, collect, failure_dir};
 pub use console::ConsoleScan;
 pub use debug::{DebugStub, LoadedModule};
 pub use device::Accel;

@@ -99,7 +99,6 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
         modules: kernel.modules,
         loads: kernel.loads,
         link: options.link,
-        keep: options.keep,
         scratch,
         cpus: options.cpus,
         disk_mib: options.disk_mib,

@@ -9,6 +9,7 @@ use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::lease::Lease;
 use crate::link::{self, End};
+use crate::options::UpOptions;
 use crate::prepare::cache;
 use crate::states::{self, Saving, State, States};
 use crate::status::Start;
@@ -23,19 +24,19 @@ const RESTORE: Duration = Duration::from_secs(1);
 /// What saving both takes.
 const SAVE: Duration = Duration::from_secs(1);
 
-/// Starts the nodes of a plan and proves their link. `cold` forbids saved
-/// states.
-pub(crate) fn start(mut plan: Plan, cold: bool, reporter: &Reporter) -> Result<Lease> {
+/// Starts the nodes of a plan and proves their link.
+pub(crate) fn start(mut plan: Plan, options: &UpOptions, reporter: &Reporter) -> Result<Lease> {
+    let keep = options.keep;
     if plan.profile.is_hosts() {
         plan.start.reason = "hosts run already".into();
-        return boot(plan, None, reporter);
+        return boot(plan, None, keep, reporter);
     }
-    if cold || !plan.link {
-        return boot(plan, None, reporter);
+    if options.cold || !plan.link {
+        return boot(plan, None, keep, reporter);
     }
     if let Some(reason) = states::unsupported(&plan.qemu.version) {
         plan.start.reason = reason;
-        return boot(plan, None, reporter);
+        return boot(plan, None, keep, reporter);
     }
     let states = States::of(&plan, &cache()?)?;
     plan.start.reason = match states.find() {
@@ -52,7 +53,7 @@ pub(crate) fn start(mut plan: Plan, cold: bool, reporter: &Reporter) -> Result<L
         },
     };
     let saving = states.begin()?;
-    boot(plan, saving, reporter)
+    boot(plan, saving, keep, reporter)
 }
 
 /// Whether a state could be the cause of an error.
@@ -67,34 +68,42 @@ fn restore(plan: &Plan, state: &State, reporter: &Reporter) -> Result<Lease> {
     let age = humantime::format_duration(Duration::from_secs(state.age.as_secs()));
     let plan = Plan {
         origin: Origin::State(state.path.clone()),
-        // What cannot be restored is booted instead.
-        keep: false,
         start: Start {
             restored: true,
             reason: format!("from a state saved {age} ago"),
         },
         ..plan.clone()
     };
-    let (lease, cluster) = nodes(&plan, ("restore", RESTORE), reporter)?;
+    // What cannot be restored is booted instead, so nobody looks at it.
+    let (lease, ready) = nodes(&plan, ("restore", RESTORE), reporter)?;
+    ready?;
+    let cluster = Cluster::named(&plan.name);
     link::check(&ends(&cluster, &plan)?, &plan.kernel, reporter)?;
     Ok(lease)
 }
 
-fn boot(mut plan: Plan, saving: Option<Saving<'_>>, reporter: &Reporter) -> Result<Lease> {
+fn boot(
+    mut plan: Plan,
+    saving: Option<Saving<'_>>,
+    keep: bool,
+    reporter: &Reporter,
+) -> Result<Lease> {
     if saving.is_some() {
         plan.origin = Origin::BootToSave;
     }
-    let (lease, cluster) = nodes(&plan, ("boot", BOOT), reporter)?;
+    let (lease, ready) = nodes(&plan, ("boot", BOOT), reporter)?;
+    let lease = lease.or_keep(ready, keep, reporter)?;
     if !plan.link {
         return Ok(lease);
     }
+    let cluster = Cluster::named(&plan.name);
     let proved = link::prove(
         &ends(&cluster, &plan)?,
         &plan.profile,
         &plan.kernel,
         reporter,
     );
-    let lease = lease.or_keep(proved, plan.keep)?;
+    let lease = lease.or_keep(proved, keep, reporter)?;
     if let Some(saving) = saving {
         save(&lease, &cluster, saving, reporter)?;
     }
@@ -110,14 +119,16 @@ fn ends(cluster: &Cluster, plan: &Plan) -> Result<Vec<End>> {
         .collect())
 }
 
-/// Starts the nodes and waits until they are up.
-fn nodes(plan: &Plan, step: (&str, Duration), reporter: &Reporter) -> Result<(Lease, Cluster)> {
+/// Starts the nodes and waits until they are up, or are not.
+fn nodes(plan: &Plan, step: (&str, Duration), reporter: &Reporter) -> Result<(Lease, Result<()>)> {
     reporter.note(&format!("start: {}", plan.start));
     let step = reporter.step(step.0, step.1);
     let lease = Lease::start(plan.clone())?;
-    lease.ready(&step, plan.nodes.len())?;
-    step.done(&format!("{} nodes are up", plan.nodes.len()));
-    Ok((lease, Cluster::named(&plan.name)))
+    let ready = lease.ready(&step, plan.nodes.len());
+    if ready.is_ok() {
+        step.done(&format!("{} nodes are up", plan.nodes.len()));
+    }
+    Ok((lease, ready))
 }
 
 /// A state that cannot be saved is no reason to do without the cluster.

@@ -174,7 +174,6 @@ fn key(plan: &Plan) -> Result<String> {
         },
         modules: Vec::new(),
         loads: Vec::new(),
-        keep: false,
         swap_to: String::new(),
         server_mib: 0,
         build_s: 0.0,

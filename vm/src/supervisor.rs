@@ -129,7 +129,7 @@ fn supervise(plan: &Plan, lease: &UnixStream, signals: SigSet) -> Result<()> {
     let outcome = started.and_then(|shared| {
         watch_lease(lease, sender.clone())?;
         drop(sender);
-        let client = dispatch(&shared, &mut children, lease, &events, plan.keep);
+        let client = dispatch(&shared, &mut children, lease, &events);
         // In this order: a client that is on its way out needs its server.
         let left: Vec<_> = shared.guests.iter().map(|guest| guest.leave()).collect();
         Ok((client?, left.into_iter().collect::<Result<()>>()))
@@ -231,10 +231,9 @@ fn dispatch(
     children: &mut Children,
     lease: &UnixStream,
     events: &Receiver<Event>,
-    keep: bool,
 ) -> Result<Option<UnixStream>> {
     let mut booting = shared.guests.len();
-    let mut committed = false;
+    let (mut failed, mut committed) = (false, false);
     let report = |report: LeaseReport| {
         // The end of the lease is an event of its own.
         let _ = request::send(lease, &report, &[]);
@@ -285,20 +284,17 @@ fn dispatch(
             }
             Event::Down(client) => return Ok(Some(client)),
         }
-        if committed {
+        if failed || committed {
             continue;
         }
         for guest in &shared.guests {
             let NodeState::Gone(gone) = guest.state() else {
                 continue;
             };
-            let error = guest.boot_error(gone.reason);
-            if !keep {
-                return Err(error);
-            }
-            committed = true;
-            report(LeaseReport::of(error));
-            let _ = lease.shutdown(Shutdown::Both);
+            failed = true;
+            // What is left stays for as long as the lease: there is something
+            // to look at.
+            report(LeaseReport::of(guest.boot_error(gone.reason)));
             break;
         }
     }

@@ -1,6 +1,7 @@
 //! How a cluster can be asked to be.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -12,18 +13,38 @@ use rapidswap_vm::{Cluster, ModuleFolder, UpOptions};
 
 const NAME: &str = "test-up";
 
+const UP: [&str; 7] = [
+    "up",
+    "--name",
+    NAME,
+    "--memory",
+    "256M",
+    "--no-swap",
+    "--cold",
+];
+
 /// `up` with these arguments, small and without swap.
 fn up(arguments: &[&str]) -> Result<Output> {
-    let up = [
-        "up",
-        "--name",
-        NAME,
-        "--memory",
-        "256M",
-        "--no-swap",
-        "--cold",
-    ];
-    rapidswap::run(&[&up, arguments].concat())
+    rapidswap::run(&[&UP, arguments].concat())
+}
+
+/// `up` that is to fail, and the one directory of what was collected then.
+fn failing_up(arguments: &[&str], set: &[(&str, &str)], place: &Path) -> Result<(Output, PathBuf)> {
+    let output = rapidswap::command(&[&UP, arguments].concat())
+        .env("RAPIDSWAP_ARTIFACTS", place)
+        .envs(set.iter().copied())
+        .output()?;
+    let kept: Vec<_> = fs::read_dir(place)
+        .with_context(|| format!("nothing was collected: {output:?}"))?
+        .collect::<Result<_, _>>()?;
+    ensure!(kept.len() == 1, "{kept:?}");
+    let dir = kept[0].path();
+    let said = format!("all that was kept is in {}", dir.display());
+    ensure!(stderr(&output).contains(&said), "{output:?}");
+    for item in ["supervisor.log", "client/console.log", "server/console.log"] {
+        ensure!(dir.join(item).is_file(), "no {item}");
+    }
+    Ok((output, dir))
 }
 
 fn down() -> Result<()> {
@@ -110,21 +131,62 @@ fn a_failure_leaves_nothing_unless_it_is_to_be_kept() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let folder = module(dir.path(), "unwilling", "-EINVAL")?;
     let folder = ["--no-link", "--module", folder.to_str().context("text")?];
-    let output = up(&folder)?;
+    let place = dir.path().join("failures");
+    let (output, kept) = failing_up(&folder, &[], &place)?;
     ensure!(output.status.code() == Some(94), "{output:?}");
     ensure!(
         stderr(&output).contains("loading unwilling.ko on node `client` failed"),
         "{output:?}"
     );
     ensure!(Cluster::attach(NAME).is_err(), "the cluster is left");
+    let dmesg = fs::read_to_string(kept.join("client/dmesg.txt"))?;
+    ensure!(dmesg.contains("greetings from unwilling"), "{dmesg}");
+    fs::remove_dir_all(&place)?;
 
-    let output = up(&[&folder[..], &["--keep"]].concat())?;
+    let (output, _) = failing_up(&[&folder[..], &["--keep"]].concat(), &[], &place)?;
     ensure!(output.status.code() == Some(94), "{output:?}");
     let shell = format!("`./just shell client --name {NAME}`");
     ensure!(stderr(&output).contains(&shell), "{output:?}");
     let alive = rapidswap::run(&["--name", NAME, "exec", "client", "--", "true"])?;
     down()?;
     ensure!(alive.status.success(), "{alive:?}");
+    Ok(())
+}
+
+/// A QEMU whose guests find nothing to start.
+const NO_INIT: &str = r#"#!/bin/sh
+last=
+for word; do
+    shift
+    [ "$last" != -append ] || word="$word rdinit=/nothing"
+    last=$word
+    set -- "$@" "$word"
+done
+exec qemu-system-x86_64 "$@"
+"#;
+
+#[test]
+fn a_node_that_does_not_boot_is_told_of_by_what_is_collected() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let qemu = dir.path().join("qemu");
+    fs::write(&qemu, NO_INIT)?;
+    fs::set_permissions(&qemu, PermissionsExt::from_mode(0o755))?;
+    let qemu = qemu.to_str().context("text")?;
+    let (output, kept) = failing_up(
+        &["--accel", "tcg"],
+        &[("RAPIDSWAP_QEMU", qemu)],
+        &dir.path().join("failures"),
+    )?;
+    ensure!(output.status.code() == Some(97), "{output:?}");
+    ensure!(Cluster::attach(NAME).is_err(), "the cluster is left");
+    let consoles = ["client", "server"].map(|node| kept.join(node).join("console.log"));
+    let said = consoles.map(fs::read_to_string);
+    ensure!(
+        said.iter()
+            .flatten()
+            .any(|text| text.contains("Unable to mount root fs")),
+        "{said:?}"
+    );
     Ok(())
 }
 

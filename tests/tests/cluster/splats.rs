@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use rapidswap_progress::Reporter;
 use rapidswap_tests::provoke::Provoked;
-use rapidswap_tests::rapidswap::{run, target};
+use rapidswap_tests::rapidswap::run;
 use rapidswap_tests::scene::{guarded, options};
-use rapidswap_vm::{Cluster, UpOptions};
+use rapidswap_vm::{Cluster, UpOptions, failure_dir};
 
 /// What is kept of each node that answers.
 const FILES: [&str; 10] = [
@@ -119,12 +119,9 @@ fn a_planted_warning_fails_a_test_that_passes() -> Result<()> {
 
 /// The directory of the failure just now.
 fn newest_failure() -> Result<PathBuf> {
-    let place = match std::env::var_os("RAPIDSWAP_ARTIFACTS") {
-        Some(place) => PathBuf::from(place),
-        None => target().join("failures"),
-    };
+    let next = failure_dir("next")?;
     let mut kept = Vec::new();
-    for entry in fs::read_dir(&place)? {
+    for entry in fs::read_dir(next.parent().context("a directory")?)? {
         let path = entry?.path();
         kept.push((fs::metadata(&path)?.modified()?, path));
     }

@@ -70,7 +70,6 @@ pub(super) fn prepare(options: &UpOptions, profile: Profile, reporter: &Reporter
         modules: kernel.modules,
         loads: kernel.loads,
         link: options.link,
-        keep: options.keep,
         scratch: PathBuf::new(),
         cpus: options.cpus,
         disk_mib: options.disk_mib,

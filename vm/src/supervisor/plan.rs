@@ -35,8 +35,6 @@ pub(crate) struct Plan {
     pub(crate) loads: Vec<NodeModule>,
     /// Whether there are to be links.
     pub(crate) link: bool,
-    /// Whether it goes on without a node that did not boot.
-    pub(crate) keep: bool,
     /// For disks; on a file system with room.
     pub(crate) scratch: PathBuf,
     pub(crate) cpus: u32,
