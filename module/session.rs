@@ -262,6 +262,7 @@ impl Session {
         let link = mem::take(&mut progress.link);
         link.end();
         driver.stores.drained();
+        self.control.abandon();
         progress.ended.put(link);
         // What failed meanwhile did so because of this.
         self.why.lock().take();

@@ -68,7 +68,7 @@ impl Stores {
 
     /// Ends what was held back, or is not going to complete: the queue pair was drained.
     pub(crate) fn drained(&self) {
-        self.fail(self.pool.abandon());
+        self.pool.abandon();
     }
 
     /// Takes a store in for the next [`Stores::commit`], or declines it.

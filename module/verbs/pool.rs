@@ -22,6 +22,11 @@
 //! one ends all that were posted before it. A failed one completes unasked, and so does each
 //! behind it; those before it without a completion were done, but whoever waits for them is told
 //! of the failure all the same, since the session is over.
+//!
+//! Over iWARP a WRITE completes when it is sent. There a small READ of the same queue pair is
+//! posted behind the last one, and its completion stands for all: it is answered after what was
+//! sent before it was placed (RFC 5040, 5.5). A READ that fails ends none of them: the connection
+//! or the deadline ends the session, and they are ended when the queue pair has been drained.
 
 use super::bindings;
 use super::dma::{Direction, Mapping};
@@ -125,6 +130,8 @@ struct Posted<O: Operation> {
 
 struct Slot<O: Operation> {
     cqe: Opaque<bindings::ib_cqe>,
+    // For the READ behind it.
+    fence: Opaque<bindings::ib_cqe>,
     index: u8,
     // When it must have completed, in the caller's clock; `u64::MAX` while free.
     due: AtomicU64,
@@ -138,6 +145,9 @@ impl<O: Operation> Slot<O> {
         Slot {
             cqe: Opaque::new(bindings::ib_cqe {
                 done: Some(done::<O>),
+            }),
+            fence: Opaque::new(bindings::ib_cqe {
+                done: Some(fenced::<O>),
             }),
             index,
             due: AtomicU64::new(u64::MAX),
@@ -168,8 +178,9 @@ struct Order {
 ///
 /// # Invariants
 ///
-/// `slots` never moves or changes its length, each slot's `index` is its own, and `cqe.done` is
-/// [`done`] of this kind of operation. What is in `Order` is not free, and in it once.
+/// `slots` never moves or changes its length, each slot's `index` is its own, `cqe.done` is
+/// [`done`] of this kind of operation and `fence.done` [`fenced`]. What is in `Order` is not free,
+/// and in it once.
 #[pin_data]
 pub(crate) struct Pool<O: Operation> {
     slots: KVec<Slot<O>>,
@@ -256,18 +267,22 @@ impl<O: Operation> Pool<O> {
         self.flush(&mut self.order.lock(), qp)
     }
 
-    /// Gives back what is held, or was posted on a queue pair that has been drained since. To be
-    /// called before the queue pair goes.
-    pub(crate) fn abandon(self: &Arc<Self>) -> GivenBack<O> {
+    /// Ends what is held, or was posted on a queue pair that has been drained since. To be called
+    /// before the queue pair goes.
+    pub(crate) fn abandon(self: &Arc<Self>) {
         let mut order = self.order.lock();
         let mut slots = mem::replace(&mut order.posted, Fifo::new());
         while let Some(index) = order.held.pop() {
             // As many as there are slots.
             let _ = slots.push(index);
         }
-        GivenBack {
+        drop(order);
+        let back = GivenBack {
             pool: self.clone(),
             slots,
+        };
+        for (memory, context) in back {
+            O::completed(memory, context, Outcome::flushed());
         }
     }
 
@@ -305,10 +320,7 @@ impl<O: Operation> Pool<O> {
             return refuse(memory, context, EAGAIN);
         };
         let (direction, opcode) = match route.verb {
-            Verb::Write => (
-                Direction::ToDevice,
-                bindings::ib_wr_opcode_IB_WR_RDMA_WRITE,
-            ),
+            Verb::Write => (Direction::ToDevice, bindings::ib_wr_opcode_IB_WR_RDMA_WRITE),
             Verb::Read => (
                 Direction::FromDevice,
                 bindings::ib_wr_opcode_IB_WR_RDMA_READ,
@@ -360,11 +372,7 @@ impl<O: Operation> Pool<O> {
         let _ = order.held.push(slot.index);
     }
 
-    fn flush(
-        self: &Arc<Self>,
-        order: &mut Order,
-        qp: &Qp,
-    ) -> Result<(), (Error, GivenBack<O>)> {
+    fn flush(self: &Arc<Self>, order: &mut Order, qp: &Qp) -> Result<(), (Error, GivenBack<O>)> {
         let ends = (
             order.held.first().and_then(|first| self.slot(*first)),
             order.held.last().and_then(|last| self.slot(*last)),
@@ -372,11 +380,33 @@ impl<O: Operation> Pool<O> {
         let (Some(first), Some(last)) = ends else {
             return Ok(());
         };
+        let mut sink = bindings::ib_sge::default();
+        let mut fence = bindings::ib_rdma_wr::default();
         // SAFETY: Held, so it is this function's: it has the lock.
-        unsafe { (*last.wr()).send_flags = bindings::ib_send_flags_IB_SEND_SIGNALED as i32 };
+        let signalled = unsafe {
+            let request = &mut *last.request.get();
+            match qp.fence() {
+                Some(fence_sink)
+                    if request.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE =>
+                {
+                    sink = fence_sink;
+                    fence.remote_addr = request.remote_addr;
+                    fence.rkey = request.rkey;
+                    fence.wr.__bindgen_anon_1.wr_cqe = last.fence.get();
+                    fence.wr.sg_list = &mut sink;
+                    fence.wr.num_sge = 1;
+                    fence.wr.opcode = bindings::ib_wr_opcode_IB_WR_RDMA_READ;
+                    request.wr.next = &fence.wr;
+                    &mut fence.wr
+                }
+                _ => &mut request.wr,
+            }
+        };
+        signalled.send_flags = bindings::ib_send_flags_IB_SEND_SIGNALED as i32;
         self.doorbells.fetch_add(1, Ordering::Relaxed);
         // SAFETY: The list and what it names is in the slots, which stay by the references in
-        // `posted`. The memory stays, mapped, until `done` or until the queue pair is drained.
+        // `posted`, or copied by the call. The memory stays, mapped, until `done` or until the
+        // queue pair is drained; the sink as long as the queue pair.
         let (mut refused, result) = match unsafe { qp.post_send(first.wr()) } {
             Ok(()) => (ptr::null(), Ok(())),
             Err((bad, error)) => (bad, Err(error)),
@@ -494,8 +524,38 @@ unsafe extern "C" fn done<O: Operation>(_cq: *mut bindings::ib_cq, wc: *mut bind
     // SAFETY: Every `ib_cqe` posted with this function is that of a `Slot<O>`.
     let slot = unsafe { &*kernel::container_of!(cqe, Slot<O>, cqe) };
     // SAFETY: The adapter gave the slot back, to this call.
-    let Some(pool) = (unsafe { (*slot.posted.get()).as_ref().map(|posted| posted.pool.clone()) })
-    else {
+    let Some(pool) = (unsafe {
+        (*slot.posted.get())
+            .as_ref()
+            .map(|posted| posted.pool.clone())
+    }) else {
+        return;
+    };
+    pool.completed(slot.index, outcome);
+}
+
+/// The READ behind the last one of a list was answered, or was not.
+///
+/// # Safety
+///
+/// Called by the completion queue, with the `fence` of a slot that was posted as the last one of a
+/// list, and once at most for each list.
+unsafe extern "C" fn fenced<O: Operation>(_cq: *mut bindings::ib_cq, wc: *mut bindings::ib_wc) {
+    // SAFETY: By this function's contract `wc` is valid and holds what was posted.
+    let (cqe, outcome) = unsafe { ((*wc).__bindgen_anon_1.wr_cqe, Outcome((*wc).status)) };
+    if !outcome.is_ok() {
+        // If the WRITE before it has failed too, the slot may be another one's by now.
+        return;
+    }
+    let cqe: *mut Opaque<bindings::ib_cqe> = cqe.cast();
+    // SAFETY: Every `ib_cqe` posted with this function is that of a `Slot<O>`.
+    let slot = unsafe { &*kernel::container_of!(cqe, Slot<O>, fence) };
+    // SAFETY: Posted, and not ended by anything but this call.
+    let Some(pool) = (unsafe {
+        (*slot.posted.get())
+            .as_ref()
+            .map(|posted| posted.pool.clone())
+    }) else {
         return;
     };
     pool.completed(slot.index, outcome);
