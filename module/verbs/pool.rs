@@ -383,26 +383,21 @@ impl<O: Operation> Pool<O> {
         let mut sink = bindings::ib_sge::default();
         let mut fence = bindings::ib_rdma_wr::default();
         // SAFETY: Held, so it is this function's: it has the lock.
-        let signalled = unsafe {
-            let request = &mut *last.request.get();
-            match qp.fence() {
-                Some(fence_sink)
-                    if request.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE =>
-                {
-                    sink = fence_sink;
-                    fence.remote_addr = request.remote_addr;
-                    fence.rkey = request.rkey;
-                    fence.wr.__bindgen_anon_1.wr_cqe = last.fence.get();
-                    fence.wr.sg_list = &mut sink;
-                    fence.wr.num_sge = 1;
-                    fence.wr.opcode = bindings::ib_wr_opcode_IB_WR_RDMA_READ;
-                    request.wr.next = &fence.wr;
-                    &mut fence.wr
-                }
-                _ => &mut request.wr,
-            }
-        };
-        signalled.send_flags = bindings::ib_send_flags_IB_SEND_SIGNALED as i32;
+        let request = unsafe { &mut *last.request.get() };
+        let is_write = request.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE;
+        if let Some(given) = qp.fence().filter(|_| is_write) {
+            sink = given;
+            fence.remote_addr = request.remote_addr;
+            fence.rkey = request.rkey;
+            fence.wr.__bindgen_anon_1.wr_cqe = last.fence.get();
+            fence.wr.sg_list = &mut sink;
+            fence.wr.num_sge = 1;
+            fence.wr.opcode = bindings::ib_wr_opcode_IB_WR_RDMA_READ;
+            fence.wr.send_flags = bindings::ib_send_flags_IB_SEND_SIGNALED as i32;
+            request.wr.next = &mut fence.wr;
+        } else {
+            request.wr.send_flags = bindings::ib_send_flags_IB_SEND_SIGNALED as i32;
+        }
         self.doorbells.fetch_add(1, Ordering::Relaxed);
         // SAFETY: The list and what it names is in the slots, which stay by the references in
         // `posted`, or copied by the call. The memory stays, mapped, until `done` or until the
