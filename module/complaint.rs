@@ -31,8 +31,6 @@ pub(crate) enum Complaint {
     Layout(LayoutError),
     /// It offers more than we can address.
     TooManyChunks(u32),
-    /// The way to it is one where a WRITE has ended before it has arrived.
-    Iwarp,
     /// It will not let us READ.
     NoReads,
     /// Its chunk table is not that of this session.
@@ -69,9 +67,6 @@ impl fmt::Display for Complaint {
             Complaint::TooManyChunks(count) => {
                 write!(f, "the server offers {count} chunks: start it with a larger --chunk")
             }
-            Complaint::Iwarp => f.write_str(
-                "the device there is iWARP, which cannot be relied on here: use InfiniBand or RoCE",
-            ),
             Complaint::NoReads => f.write_str("the server allows no READs"),
             Complaint::WrongTable => f.write_str("the chunk table is not this session's"),
             Complaint::TwoLeases => f.write_str("the server gave each queue pair another memory"),

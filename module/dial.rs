@@ -47,11 +47,6 @@ pub(crate) fn dial(
         other => return Err(refusal(other, what)),
     }
 
-    // A page could be READ over the load queue pair before the WRITE of it has arrived.
-    if id.is_iwarp().map_err(verbs(what))? {
-        return Err(Complaint::Iwarp);
-    }
-
     let what = "path request";
     id.resolve_route(RESOLVE_MS).map_err(verbs(what))?;
     match mailbox.wait(REPORT_MS) {

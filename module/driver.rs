@@ -84,7 +84,11 @@ impl Backend for Driver {
     fn detached(&self) {}
 
     fn store(&self, ticket: StoreTicket) -> Result<(), Declined> {
-        self.stores.post(ticket, self.config.store_timeout_ms)
+        self.stores.take(ticket, self.config.store_timeout_ms)
+    }
+
+    fn commit(&self) {
+        self.stores.commit();
     }
 
     fn load(&self, ticket: LoadTicket) -> Result<(), Failed> {

@@ -26,6 +26,17 @@ impl<T, const N: usize> Fifo<T, N> {
         self.len
     }
 
+    /// The one that is taken next.
+    pub(crate) fn first(&self) -> Option<&T> {
+        self.items.get(self.first)?.as_ref()
+    }
+
+    /// The one that was put last.
+    pub(crate) fn last(&self) -> Option<&T> {
+        let last = (self.first + self.len.checked_sub(1)?) % N;
+        self.items.get(last)?.as_ref()
+    }
+
     /// Puts one at the end; gives it back if there is no room.
     pub(crate) fn push(&mut self, item: T) -> Result<(), T> {
         if self.len == N {

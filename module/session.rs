@@ -261,6 +261,8 @@ impl Session {
         driver.loads.close();
         let link = mem::take(&mut progress.link);
         link.end();
+        driver.stores.drained();
+        self.control.abandon();
         progress.ended.put(link);
         // What failed meanwhile did so because of this.
         self.why.lock().take();

@@ -56,9 +56,10 @@ void remoteswap_shim_params(struct remoteswap_params *params)
 	};
 }
 
-int remoteswap_shim_post_send(struct ib_qp *qp, const struct ib_send_wr *wr)
+int remoteswap_shim_post_send(struct ib_qp *qp, const struct ib_send_wr *wr,
+			      const struct ib_send_wr **bad)
 {
-	return ib_post_send(qp, wr, NULL);
+	return ib_post_send(qp, wr, bad);
 }
 
 u64 remoteswap_shim_map_page(struct ib_device *device, struct page *page,

@@ -135,6 +135,9 @@ impl Files for Contents {
         writeln!(out, "capacity_pages {}", shown.capacity())?;
         writeln!(out, "stores {stores}")?;
         writeln!(out, "store_errors {store_errors}")?;
+        let (doorbells, completions) = driver.stores.signals();
+        writeln!(out, "store_doorbells {doorbells}")?;
+        writeln!(out, "store_completions {completions}")?;
         writeln!(out, "loads {loads}")?;
         writeln!(out, "load_errors {load_errors}")?;
         writeln!(out, "loads_parked {parked}")?;

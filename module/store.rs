@@ -7,7 +7,9 @@
 //! with its completion and with nothing else: when it takes too long the session ends, and that
 //! brings the completion.
 //!
-//! Reclaim that is faster than the link is held up, as by any device: [`Stores::post`] waits for
+//! Stores are taken in one by one and posted together, by [`Stores::commit`]: reclaim says when.
+//!
+//! Reclaim that is faster than the link is held up, as by any device: [`Stores::take`] waits for
 //! an earlier store to end. That takes no longer than a store may take, since then the session
 //! ends, which ends all stores and turns those who wait away.
 //!
@@ -17,7 +19,7 @@ use crate::complaint::Complaint;
 use crate::driver::{self, now_ms};
 use crate::map::Path;
 use crate::session;
-use crate::verbs::pool::{Operation, Outcome, Pool, Verb, MAX_SLOTS};
+use crate::verbs::pool::{GivenBack, Operation, Outcome, Pool, Verb, MAX_SLOTS};
 use crate::verbs::swap::{Declined, StoreTicket};
 use crate::verbs::wait::Credits;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -64,18 +66,46 @@ impl Stores {
         let _path = self.path.lock().take();
     }
 
-    /// Posts a store, or declines it.
-    pub(crate) fn post(&self, ticket: StoreTicket, timeout_ms: u32) -> Result<(), Declined> {
-        if self.path.lock().is_none() || !self.credits.take(timeout_ms) {
+    /// Ends what was held back, or is not going to complete: the queue pair was drained.
+    pub(crate) fn drained(&self) {
+        self.pool.abandon();
+    }
+
+    /// Takes a store in for the next [`Stores::commit`], or declines it.
+    pub(crate) fn take(&self, ticket: StoreTicket, timeout_ms: u32) -> Result<(), Declined> {
+        if self.path.lock().is_none() || !self.credit(timeout_ms) {
             return Err(ticket.decline());
         }
-        self.post_with_credit(ticket, timeout_ms).map_err(|ticket| {
+        self.take_with_credit(ticket, timeout_ms).map_err(|ticket| {
             self.credits.give();
             ticket.decline()
         })
     }
 
-    fn post_with_credit(&self, ticket: StoreTicket, timeout_ms: u32) -> Result<(), StoreTicket> {
+    /// Posts all that were taken.
+    pub(crate) fn commit(&self) {
+        let path = self.path.lock();
+        let Some(open) = &*path else {
+            return;
+        };
+        let posted = self.pool.commit(open.qp());
+        drop(path);
+        if let Err((error, back)) = posted {
+            session::fail(Complaint::Verbs("posting stores", error));
+            self.fail(back);
+        }
+    }
+
+    /// What is held back has credits too, and gives them back only when it is posted.
+    fn credit(&self, timeout_ms: u32) -> bool {
+        if self.credits.try_take() {
+            return true;
+        }
+        self.commit();
+        self.credits.take(timeout_ms)
+    }
+
+    fn take_with_credit(&self, ticket: StoreTicket, timeout_ms: u32) -> Result<(), StoreTicket> {
         let path = self.path.lock();
         let Some(open) = &*path else {
             return Err(ticket);
@@ -84,15 +114,21 @@ impl Stores {
             return Err(ticket);
         };
         let due = now_ms() + u64::from(timeout_ms);
-        let posted = self.pool.post(open.qp(), route, ticket, (), due);
+        let held = self.pool.hold(open.qp(), route, ticket, (), due);
         drop(path);
-        posted.map_err(|refused| {
+        held.map_err(|refused| {
             // No room is how a busy session looks.
             if refused.error != EAGAIN && refused.error != ENOMEM {
-                session::fail(Complaint::Verbs("posting a store", refused.error));
+                session::fail(Complaint::Verbs("preparing a store", refused.error));
             }
             refused.memory
         })
+    }
+
+    fn fail(&self, back: GivenBack<Store>) {
+        for (ticket, ()) in back {
+            self.completed(ticket, Outcome::flushed());
+        }
     }
 
     /// When the first of the posted ones must be done.
@@ -110,6 +146,11 @@ impl Stores {
             ticket.finish(Err(EIO));
         }
         self.credits.give();
+    }
+
+    /// How often the adapter was told of stores, and how often it told of their end.
+    pub(crate) fn signals(&self) -> (u64, u64) {
+        self.pool.counts()
     }
 
     /// How many were stored, and how many failed on the way.

@@ -131,7 +131,7 @@ impl CmId {
     }
 
     /// Whether the device says that a WRITE has ended before the peer's memory has it.
-    pub(crate) fn is_iwarp(&self) -> Result<bool> {
+    pub(super) fn is_iwarp(&self) -> Result<bool> {
         let device = self.device()?;
         // SAFETY: The identifier keeps the device, and its type never changes.
         let node_type = unsafe { (*device.as_ptr()).node_type };

@@ -4,26 +4,40 @@
 //!
 //! C header: `include/rdma/ib_verbs.h`.
 //!
-//! Locks: none, slots are claimed by atomics. [`Pool::post`] takes the queue pair's own lock
-//! inside `ib_post_send`. Allocates only in [`Pool::new`]; [`Pool::post`] and completions may be
-//! called where reclaim is.
+//! Lock: `Pool::order`, a spinlock that is never taken in interrupts; the queue pair's own is
+//! taken inside it. Slots are claimed by atomics. Allocates only in [`Pool::new`]; all else may
+//! be called where reclaim is.
 //!
 //! The life of a slot:
 //!
-//! - free: its bit in `busy` is clear. Nobody looks at `posted`.
-//! - claimed: the bit is set, and who set it owns `posted`.
-//! - posted: the adapter owns the memory, the slot's `ib_cqe` and `posted`, until it calls
-//!   [`done`]. There is no other way back: a timeout does not end it, only the queue pair's
-//!   completion or its flush does, and [`Qp`](super::qp::Qp) waits for both before it goes.
+//! - free: its bit in `busy` is clear. Nobody looks at what is in it.
+//! - claimed: the bit is set, and who set it owns the slot.
+//! - held: in `Order::held`, and owned by who has the lock.
+//! - posted: the adapter owns the memory, the slot's `ib_cqe` and `posted`, until [`done`] or
+//!   until its queue pair was drained. There is no other way back: a timeout does not end it, and
+//!   [`Qp`](super::qp::Qp) waits for both before it goes.
+//!
+//! Of operations that are held and posted together only the last asks for a completion. A queue
+//! pair executes in order (InfiniBand Architecture Specification, volume 1, 9.5 and 10.8.3): that
+//! one ends all that were posted before it. A failed one completes unasked, and so does each
+//! behind it; those before it without a completion were done, but whoever waits for them is told
+//! of the failure all the same, since the session is over.
+//!
+//! Over iWARP a WRITE completes when it is sent. There a small READ of the same queue pair is
+//! posted behind the last one, and its completion stands for all: it is answered after what was
+//! sent before it was placed (RFC 5040, 5.5). A READ that fails ends none of them: the connection
+//! or the deadline ends the session, and they are ended when the queue pair has been drained.
 
 use super::bindings;
 use super::dma::{Direction, Mapping};
 use super::qp::Qp;
+use crate::fifo::Fifo;
 use core::cell::UnsafeCell;
+use core::mem;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::prelude::*;
-use kernel::sync::Arc;
+use kernel::sync::{new_spinlock, Arc, SpinLock};
 use kernel::types::Opaque;
 
 /// Slots that a pool can have: one bit each.
@@ -55,6 +69,11 @@ pub(crate) trait Operation: 'static {
 pub(crate) struct Outcome(bindings::ib_wc_status);
 
 impl Outcome {
+    /// The queue pair was gone before it could be done.
+    pub(crate) fn flushed() -> Outcome {
+        Outcome(bindings::ib_wc_status_IB_WC_WR_FLUSH_ERR)
+    }
+
     /// Whether the bytes arrived.
     pub(crate) fn is_ok(self) -> bool {
         self.0 == bindings::ib_wc_status_IB_WC_SUCCESS
@@ -95,6 +114,12 @@ pub(crate) struct Refused<O: Operation> {
     pub(crate) error: Error,
 }
 
+/// Operations for which no completion comes, to be ended by whoever gets this.
+pub(crate) struct GivenBack<O: Operation> {
+    pool: Arc<Pool<O>>,
+    slots: Fifo<u8, MAX_SLOTS>,
+}
+
 struct Posted<O: Operation> {
     // Keeps the slot's memory until the completion.
     pool: Arc<Pool<O>>,
@@ -105,26 +130,70 @@ struct Posted<O: Operation> {
 
 struct Slot<O: Operation> {
     cqe: Opaque<bindings::ib_cqe>,
-    bit: u64,
+    // For the READ behind it.
+    fence: Opaque<bindings::ib_cqe>,
+    index: u8,
     // When it must have completed, in the caller's clock; `u64::MAX` while free.
     due: AtomicU64,
+    request: UnsafeCell<bindings::ib_rdma_wr>,
+    sge: UnsafeCell<bindings::ib_sge>,
     posted: UnsafeCell<Option<Posted<O>>>,
 }
 
-/// Slots for up to [`MAX_SLOTS`] operations of a kind.
+impl<O: Operation> Slot<O> {
+    fn new(index: u8) -> Slot<O> {
+        Slot {
+            cqe: Opaque::new(bindings::ib_cqe {
+                done: Some(done::<O>),
+            }),
+            fence: Opaque::new(bindings::ib_cqe {
+                done: Some(fenced::<O>),
+            }),
+            index,
+            due: AtomicU64::new(u64::MAX),
+            request: UnsafeCell::new(bindings::ib_rdma_wr::default()),
+            sge: UnsafeCell::new(bindings::ib_sge::default()),
+            posted: UnsafeCell::new(None),
+        }
+    }
+
+    fn bit(&self) -> u64 {
+        1 << self.index
+    }
+
+    fn wr(&self) -> *mut bindings::ib_send_wr {
+        // SAFETY: Only names a field.
+        unsafe { ptr::addr_of_mut!((*self.request.get()).wr) }
+    }
+}
+
+struct Order {
+    // To be posted by the next commit, linked one to the next.
+    held: Fifo<u8, MAX_SLOTS>,
+    // Posted and not completed.
+    posted: Fifo<u8, MAX_SLOTS>,
+}
+
+/// Slots for up to [`MAX_SLOTS`] operations of a kind, on one queue pair at a time.
 ///
 /// # Invariants
 ///
-/// `slots` never moves or changes its length, each slot's `bit` is one of its own, and `cqe.done`
-/// is [`done`] of this kind of operation.
+/// `slots` never moves or changes its length, each slot's `index` is its own, `cqe.done` is
+/// [`done`] of this kind of operation and `fence.done` [`fenced`]. What is in `Order` is not free,
+/// and in it once.
+#[pin_data]
 pub(crate) struct Pool<O: Operation> {
     slots: KVec<Slot<O>>,
     busy: AtomicU64,
+    #[pin]
+    order: SpinLock<Order>,
+    doorbells: AtomicU64,
+    completions: AtomicU64,
 }
 
 // SAFETY: A slot's contents belong to whoever claimed it, and can be sent there.
 unsafe impl<O: Operation> Send for Pool<O> {}
-// SAFETY: As above; `busy` and `due` are atomic.
+// SAFETY: As above; what is shared is atomic or locked.
 unsafe impl<O: Operation> Sync for Pool<O> {}
 
 impl<O: Operation> Pool<O> {
@@ -135,24 +204,22 @@ impl<O: Operation> Pool<O> {
         }
         let mut slots = KVec::with_capacity(count, GFP_KERNEL)?;
         for index in 0..count {
-            let slot = Slot {
-                cqe: Opaque::new(bindings::ib_cqe {
-                    done: Some(done::<O>),
-                }),
-                bit: 1 << index,
-                due: AtomicU64::new(u64::MAX),
-                posted: UnsafeCell::new(None),
-            };
-            slots.push(slot, GFP_KERNEL)?;
+            slots.push(Slot::new(index as u8), GFP_KERNEL)?;
         }
         // INVARIANT: As filled above; nothing hands out `&mut slots`.
-        Ok(Arc::new(
-            Pool {
+        Arc::pin_init(
+            pin_init!(Self {
                 slots,
                 busy: AtomicU64::new(0),
-            },
+                order <- new_spinlock!(
+                    Order { held: Fifo::new(), posted: Fifo::new() },
+                    "remoteswap_order"
+                ),
+                doorbells: AtomicU64::new(0),
+                completions: AtomicU64::new(0),
+            }),
             GFP_KERNEL,
-        )?)
+        )
     }
 
     /// Maps the memory and hands it to the adapter, which finishes it by
@@ -165,6 +232,83 @@ impl<O: Operation> Pool<O> {
         context: O::Context,
         due: u64,
     ) -> Result<(), Refused<O>> {
+        let slot = self.fill(qp, route, memory, context, due)?;
+        let mut order = self.order.lock();
+        self.hold_slot(&mut order, slot);
+        let posted = self.flush(&mut order, qp);
+        drop(order);
+        posted.or_else(|(error, mut back)| match back.next() {
+            Some((memory, context)) => Err(Refused {
+                memory,
+                context,
+                error,
+            }),
+            None => Ok(()),
+        })
+    }
+
+    /// As [`Pool::post`], but the adapter gets it with the next [`Pool::commit`]. A pool is used
+    /// in one of the two ways.
+    pub(crate) fn hold(
+        self: &Arc<Self>,
+        qp: &Qp,
+        route: Route,
+        memory: O::Memory,
+        context: O::Context,
+        due: u64,
+    ) -> Result<(), Refused<O>> {
+        let slot = self.fill(qp, route, memory, context, due)?;
+        self.hold_slot(&mut self.order.lock(), slot);
+        Ok(())
+    }
+
+    /// Posts all that is held: one doorbell, one completion.
+    pub(crate) fn commit(self: &Arc<Self>, qp: &Qp) -> Result<(), (Error, GivenBack<O>)> {
+        self.flush(&mut self.order.lock(), qp)
+    }
+
+    /// Ends what is held, or was posted on a queue pair that has been drained since. To be called
+    /// before the queue pair goes.
+    pub(crate) fn abandon(self: &Arc<Self>) {
+        let mut order = self.order.lock();
+        let mut slots = mem::replace(&mut order.posted, Fifo::new());
+        while let Some(index) = order.held.pop() {
+            // As many as there are slots.
+            let _ = slots.push(index);
+        }
+        drop(order);
+        let back = GivenBack {
+            pool: self.clone(),
+            slots,
+        };
+        for (memory, context) in back {
+            O::completed(memory, context, Outcome::flushed());
+        }
+    }
+
+    /// The earliest `due` of what is held or posted; `None` when nothing is.
+    pub(crate) fn first_due(&self) -> Option<u64> {
+        let dues = self.slots.iter().map(|s| s.due.load(Ordering::Relaxed));
+        dues.min().filter(|due| *due != u64::MAX)
+    }
+
+    /// How often the adapter was told of work, and how often it told of its end.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (
+            self.doorbells.load(Ordering::Relaxed),
+            self.completions.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Claims a slot and makes a work request in it.
+    fn fill(
+        self: &Arc<Self>,
+        qp: &Qp,
+        route: Route,
+        memory: O::Memory,
+        context: O::Context,
+        due: u64,
+    ) -> Result<&Slot<O>, Refused<O>> {
         let refuse = |memory, context, error| {
             Err(Refused {
                 memory,
@@ -175,9 +319,12 @@ impl<O: Operation> Pool<O> {
         let Some(slot) = self.claim() else {
             return refuse(memory, context, EAGAIN);
         };
-        let direction = match route.verb {
-            Verb::Write => Direction::ToDevice,
-            Verb::Read => Direction::FromDevice,
+        let (direction, opcode) = match route.verb {
+            Verb::Write => (Direction::ToDevice, bindings::ib_wr_opcode_IB_WR_RDMA_WRITE),
+            Verb::Read => (
+                Direction::FromDevice,
+                bindings::ib_wr_opcode_IB_WR_RDMA_READ,
+            ),
         };
         let mapping = match Mapping::new(qp, memory.page(), route.len, direction) {
             Ok(mapping) => mapping,
@@ -186,64 +333,106 @@ impl<O: Operation> Pool<O> {
                 return refuse(memory, context, error);
             }
         };
-        let addr = mapping.addr();
+        let sge = bindings::ib_sge {
+            addr: mapping.addr(),
+            length: route.len,
+            lkey: qp.local_dma_lkey(),
+        };
+        let mut request = bindings::ib_rdma_wr {
+            remote_addr: route.addr,
+            rkey: route.rkey,
+            ..Default::default()
+        };
+        request.wr.__bindgen_anon_1.wr_cqe = slot.cqe.get();
+        request.wr.sg_list = slot.sge.get();
+        request.wr.num_sge = 1;
+        request.wr.opcode = opcode;
         let posted = Posted {
             pool: self.clone(),
             memory,
             context,
             mapping,
         };
-        // SAFETY: The slot is claimed, so `posted` is this function's.
-        unsafe { *slot.posted.get() = Some(posted) };
-        slot.due.store(due, Ordering::Relaxed);
-
-        let mut sge = bindings::ib_sge {
-            addr,
-            length: route.len,
-            lkey: qp.local_dma_lkey(),
-        };
-        let mut wr = bindings::ib_rdma_wr {
-            remote_addr: route.addr,
-            rkey: route.rkey,
-            ..Default::default()
-        };
-        wr.wr.__bindgen_anon_1.wr_cqe = slot.cqe.get();
-        wr.wr.sg_list = &mut sge;
-        wr.wr.num_sge = 1;
-        wr.wr.send_flags = bindings::ib_send_flags_IB_SEND_SIGNALED as i32;
-        wr.wr.opcode = match route.verb {
-            Verb::Write => bindings::ib_wr_opcode_IB_WR_RDMA_WRITE,
-            Verb::Read => bindings::ib_wr_opcode_IB_WR_RDMA_READ,
-        };
-        // SAFETY: The request and its list are copied by the call. The slot stays, by the
-        // reference in `posted`, and the memory stays, mapped, until `done`.
-        match unsafe { qp.post_send(ptr::addr_of!(wr.wr)) } {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                // SAFETY: Not posted, so the slot is still this function's.
-                let posted = unsafe { (*slot.posted.get()).take() };
-                self.release(slot);
-                match posted {
-                    Some(Posted {
-                        memory,
-                        context,
-                        mapping,
-                        ..
-                    }) => {
-                        drop(mapping);
-                        refuse(memory, context, error)
-                    }
-                    // Put there above.
-                    None => Ok(()),
-                }
-            }
+        // SAFETY: The slot is claimed, so all in it is this function's.
+        unsafe {
+            *slot.sge.get() = sge;
+            *slot.request.get() = request;
+            *slot.posted.get() = Some(posted);
         }
+        slot.due.store(due, Ordering::Relaxed);
+        Ok(slot)
     }
 
-    /// The earliest `due` of what is posted; `None` when nothing is.
-    pub(crate) fn first_due(&self) -> Option<u64> {
-        let dues = self.slots.iter().map(|s| s.due.load(Ordering::Relaxed));
-        dues.min().filter(|due| *due != u64::MAX)
+    fn hold_slot(&self, order: &mut Order, slot: &Slot<O>) {
+        if let Some(last) = order.held.last().and_then(|last| self.slot(*last)) {
+            // SAFETY: Held, so it is this function's: it has the lock.
+            unsafe { (*last.wr()).next = slot.wr() };
+        }
+        // There is room for every slot, and this one was not in it.
+        let _ = order.held.push(slot.index);
+    }
+
+    fn flush(self: &Arc<Self>, order: &mut Order, qp: &Qp) -> Result<(), (Error, GivenBack<O>)> {
+        let ends = (
+            order.held.first().and_then(|first| self.slot(*first)),
+            order.held.last().and_then(|last| self.slot(*last)),
+        );
+        let (Some(first), Some(last)) = ends else {
+            return Ok(());
+        };
+        let mut sink = bindings::ib_sge::default();
+        let mut fence = bindings::ib_rdma_wr::default();
+        // SAFETY: Held, so it is this function's: it has the lock.
+        let request = unsafe { &mut *last.request.get() };
+        let is_write = request.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE;
+        if let Some(given) = qp.fence().filter(|_| is_write) {
+            sink = given;
+            fence.remote_addr = request.remote_addr;
+            fence.rkey = request.rkey;
+            fence.wr.__bindgen_anon_1.wr_cqe = last.fence.get();
+            fence.wr.sg_list = &mut sink;
+            fence.wr.num_sge = 1;
+            fence.wr.opcode = bindings::ib_wr_opcode_IB_WR_RDMA_READ;
+            fence.wr.send_flags = bindings::ib_send_flags_IB_SEND_SIGNALED as i32;
+            request.wr.next = &mut fence.wr;
+        } else {
+            request.wr.send_flags = bindings::ib_send_flags_IB_SEND_SIGNALED as i32;
+        }
+        self.doorbells.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: The list and what it names is in the slots, which stay by the references in
+        // `posted`, or copied by the call. The memory stays, mapped, until `done` or until the
+        // queue pair is drained; the sink as long as the queue pair.
+        let (mut refused, result) = match unsafe { qp.post_send(first.wr()) } {
+            Ok(()) => (ptr::null(), Ok(())),
+            Err((bad, error)) => (bad, Err(error)),
+        };
+        let mut back = GivenBack {
+            pool: self.clone(),
+            slots: Fifo::new(),
+        };
+        let mut taken = true;
+        while let Some(index) = order.held.pop() {
+            let Some(slot) = self.slot(index) else {
+                continue;
+            };
+            if ptr::eq(slot.wr(), refused) {
+                // And all behind it.
+                refused = ptr::null();
+                taken = false;
+            }
+            let list = if taken {
+                &mut order.posted
+            } else {
+                &mut back.slots
+            };
+            // There is room for every slot.
+            let _ = list.push(index);
+        }
+        result.map_err(|error| (error, back))
+    }
+
+    fn slot(&self, index: u8) -> Option<&Slot<O>> {
+        self.slots.get(usize::from(index))
     }
 
     fn claim(&self) -> Option<&Slot<O>> {
@@ -252,7 +441,7 @@ impl<O: Operation> Pool<O> {
             let slot = self.slots.get((!busy).trailing_zeros() as usize)?;
             match self.busy.compare_exchange_weak(
                 busy,
-                busy | slot.bit,
+                busy | slot.bit(),
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
@@ -264,7 +453,56 @@ impl<O: Operation> Pool<O> {
 
     fn release(&self, slot: &Slot<O>) {
         slot.due.store(u64::MAX, Ordering::Relaxed);
-        self.busy.fetch_and(!slot.bit, Ordering::Release);
+        self.busy.fetch_and(!slot.bit(), Ordering::Release);
+    }
+
+    /// Takes out what was in a slot, and frees it.
+    ///
+    /// # Safety
+    ///
+    /// The slot was taken out of `Order` by the caller, who owns it therefore.
+    unsafe fn take(&self, index: u8) -> Option<(O::Memory, O::Context)> {
+        let slot = self.slot(index)?;
+        // SAFETY: By this function's contract.
+        let posted = unsafe { (*slot.posted.get()).take() }?;
+        let Posted {
+            pool,
+            memory,
+            context,
+            mapping,
+        } = posted;
+        drop(mapping);
+        self.release(slot);
+        // The caller has a reference of its own.
+        drop(pool);
+        Some((memory, context))
+    }
+
+    /// Ends everything up to a slot.
+    fn completed(&self, index: u8, outcome: Outcome) {
+        self.completions.fetch_add(1, Ordering::Relaxed);
+        loop {
+            let Some(first) = self.order.lock().posted.pop() else {
+                return;
+            };
+            // SAFETY: Just taken out; the adapter has done with it, by what is said at the top.
+            if let Some((memory, context)) = unsafe { self.take(first) } {
+                O::completed(memory, context, outcome);
+            }
+            if first == index {
+                return;
+            }
+        }
+    }
+}
+
+impl<O: Operation> Iterator for GivenBack<O> {
+    type Item = (O::Memory, O::Context);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let index = self.slots.pop()?;
+        // SAFETY: Taken out of `Order` when this was made.
+        unsafe { self.pool.take(index) }
     }
 }
 
@@ -272,25 +510,48 @@ impl<O: Operation> Pool<O> {
 ///
 /// # Safety
 ///
-/// Called by the completion queue, once for each post, with the `ib_cqe` of that slot.
+/// Called by the completion queue, with the `ib_cqe` of a slot that was posted, in the order of
+/// the posts, and once at most for each.
 unsafe extern "C" fn done<O: Operation>(_cq: *mut bindings::ib_cq, wc: *mut bindings::ib_wc) {
     // SAFETY: By this function's contract `wc` is valid and holds what was posted.
     let (cqe, outcome) = unsafe { ((*wc).__bindgen_anon_1.wr_cqe, Outcome((*wc).status)) };
     let cqe: *mut Opaque<bindings::ib_cqe> = cqe.cast();
-    // SAFETY: Every `ib_cqe` posted with this function is that of a `Slot<O>`, and `posted` in it
-    // holds a reference to the pool it is in.
+    // SAFETY: Every `ib_cqe` posted with this function is that of a `Slot<O>`.
     let slot = unsafe { &*kernel::container_of!(cqe, Slot<O>, cqe) };
     // SAFETY: The adapter gave the slot back, to this call.
-    let Some(posted) = (unsafe { (*slot.posted.get()).take() }) else {
+    let Some(pool) = (unsafe {
+        (*slot.posted.get())
+            .as_ref()
+            .map(|posted| posted.pool.clone())
+    }) else {
         return;
     };
-    let Posted {
-        pool,
-        memory,
-        context,
-        mapping,
-    } = posted;
-    drop(mapping);
-    pool.release(slot);
-    O::completed(memory, context, outcome);
+    pool.completed(slot.index, outcome);
+}
+
+/// The READ behind the last one of a list was answered, or was not.
+///
+/// # Safety
+///
+/// Called by the completion queue, with the `fence` of a slot that was posted as the last one of a
+/// list, and once at most for each list.
+unsafe extern "C" fn fenced<O: Operation>(_cq: *mut bindings::ib_cq, wc: *mut bindings::ib_wc) {
+    // SAFETY: By this function's contract `wc` is valid and holds what was posted.
+    let (cqe, outcome) = unsafe { ((*wc).__bindgen_anon_1.wr_cqe, Outcome((*wc).status)) };
+    if !outcome.is_ok() {
+        // If the WRITE before it has failed too, the slot may be another one's by now.
+        return;
+    }
+    let cqe: *mut Opaque<bindings::ib_cqe> = cqe.cast();
+    // SAFETY: Every `ib_cqe` posted with this function is that of a `Slot<O>`.
+    let slot = unsafe { &*kernel::container_of!(cqe, Slot<O>, fence) };
+    // SAFETY: Posted, and not ended by anything but this call.
+    let Some(pool) = (unsafe {
+        (*slot.posted.get())
+            .as_ref()
+            .map(|posted| posted.pool.clone())
+    }) else {
+        return;
+    };
+    pool.completed(slot.index, outcome);
 }

@@ -10,15 +10,18 @@
 use super::bindings;
 use super::cm::CmId;
 use super::cq::Cq;
+use super::dma::{Direction, Mapping};
 use super::pd::Pd;
+use super::pool::Memory;
+use super::scratch::Scratch;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kernel::error::to_result;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-/// A queue pair that only sends: one-sided operations, each signalled, each with one piece of
-/// memory. Dropping it [ends](Qp::end) it.
+/// A queue pair that only sends: one-sided operations, each with one piece of memory. Dropping it
+/// [ends](Qp::end) it.
 ///
 /// # Invariants
 ///
@@ -30,11 +33,21 @@ pub(crate) struct Qp {
     used: AtomicBool,
     // Whether it was told that this is the end.
     ended: AtomicBool,
+    fence: Option<Fence>,
     pd: Arc<Pd>,
     // Goes after the queue pair, which is dropped first by hand.
     _cq: Arc<Cq>,
     id: Arc<CmId>,
 }
+
+/// What small READs are thrown into. Goes after the queue pair, and before the device.
+struct Fence {
+    mapping: Mapping,
+    _sink: Scratch,
+}
+
+/// How much they read.
+const FENCE_LEN: u32 = 8;
 
 // SAFETY: Verbs objects may be used from any thread.
 unsafe impl Send for Qp {}
@@ -44,8 +57,10 @@ unsafe impl Sync for Qp {}
 impl Qp {
     /// A queue pair for `depth` operations at a time, with its own domain and queue.
     pub(crate) fn new(id: &Arc<CmId>, depth: u32) -> Result<Arc<Qp>> {
+        // A WRITE may need a READ behind it.
+        let posts = if id.is_iwarp()? { 2 * depth } else { depth };
         // One more for the drain.
-        let depth = depth + 1;
+        let depth = posts + 1;
         let device = id.device()?;
         // SAFETY: `id` keeps the device, and its attributes never change.
         let (max_wr, max_cqe) = unsafe {
@@ -75,27 +90,40 @@ impl Qp {
         };
         let raw = id.create_qp(&pd, &mut attr)?;
         // INVARIANT: Just made, and `CmId` makes one only.
-        let qp = Qp {
+        let mut qp = Qp {
             raw,
             device,
             used: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            fence: None,
             pd,
             _cq: cq,
             id: id.clone(),
         };
+        if id.is_iwarp()? {
+            let sink = Scratch::new()?;
+            qp.fence = Some(Fence {
+                mapping: Mapping::new(&qp, sink.page(), FENCE_LEN, Direction::FromDevice)?,
+                _sink: sink,
+            });
+        }
         Ok(Arc::new(qp, GFP_KERNEL)?)
     }
 
-    /// Posts one work request.
+    /// Posts a list of work requests. Where it fails, all before the one that it names are posted.
     ///
     /// # Safety
     ///
-    /// `wr` is valid for the call. Its `ib_cqe` and memory stay until the completion.
-    pub(super) unsafe fn post_send(&self, wr: *const bindings::ib_send_wr) -> Result {
+    /// The list is valid for the call. The `ib_cqe` of each and its memory stay until its end.
+    pub(super) unsafe fn post_send(
+        &self,
+        list: *const bindings::ib_send_wr,
+    ) -> Result<(), (*const bindings::ib_send_wr, Error)> {
+        let mut bad = list;
         self.used.store(true, Ordering::Relaxed);
         // SAFETY: By the type invariants and this function's contract.
-        to_result(unsafe { bindings::remoteswap_shim_post_send(self.raw.as_ptr(), wr) })
+        to_result(unsafe { bindings::remoteswap_shim_post_send(self.raw.as_ptr(), list, &mut bad) })
+            .map_err(|error| (bad, error))
     }
 
     /// Disconnects, and returns when the adapter has given back all that was posted.
@@ -111,6 +139,17 @@ impl Qp {
             // SAFETY: By the type invariants.
             unsafe { bindings::ib_drain_sq(self.raw.as_ptr()) };
         }
+    }
+
+    /// Where a READ goes that stands for the WRITEs before it, on a device where those complete
+    /// before the peer's memory has them.
+    pub(super) fn fence(&self) -> Option<bindings::ib_sge> {
+        let fence = self.fence.as_ref()?;
+        Some(bindings::ib_sge {
+            addr: fence.mapping.addr(),
+            length: FENCE_LEN,
+            lkey: self.local_dma_lkey(),
+        })
     }
 
     pub(super) fn local_dma_lkey(&self) -> u32 {

@@ -160,9 +160,12 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// It is gone: nothing is in flight, and no slot is in use. May sleep.
     fn detached(&self);
 
-    /// Stores a page, or declines. Called by reclaim: does not allocate, and sleeps for a stated
-    /// time at most.
+    /// Stores a page with the next [`commit`](Backend::commit), which follows, or declines.
+    /// Called by reclaim: does not allocate, and sleeps for a stated time at most.
     fn store(&self, ticket: StoreTicket) -> Result<(), Declined>;
+
+    /// Starts all stores that were taken. Called by reclaim too.
+    fn commit(&self);
 
     /// Loads a page, or fails. May sleep.
     fn load(&self, ticket: LoadTicket) -> Result<(), Failed>;
@@ -220,6 +223,7 @@ impl Registration {
             attach: Some(attach::<B>),
             detach: Some(detach::<B>),
             store: Some(store::<B>),
+            commit: Some(commit::<B>),
             load: Some(load::<B>),
         };
         let ops = KBox::new(ops, GFP_KERNEL)?;
@@ -285,6 +289,15 @@ unsafe extern "C" fn store<B: Backend>(
     match backend.store(StoreTicket(loan)) {
         Ok(()) => 0,
         Err(Declined(())) => EAGAIN.to_errno(),
+    }
+}
+
+/// # Safety
+///
+/// Called by the core, with what it attached.
+unsafe extern "C" fn commit<B: Backend>(_area: *mut bindings::remote_swap_area) {
+    if let Some(backend) = B::instance() {
+        backend.commit();
     }
 }
 

@@ -86,6 +86,12 @@ impl Credits {
         unsafe { bindings::down_timeout(self.raw.get(), jiffies) == 0 }
     }
 
+    /// Takes one if it is there.
+    pub(crate) fn try_take(&self) -> bool {
+        // SAFETY: As in `take`.
+        unsafe { bindings::down_trylock(self.raw.get()) == 0 }
+    }
+
     /// Gives one back.
     pub(crate) fn give(&self) {
         // SAFETY: As in `take`.

@@ -27,6 +27,7 @@ pub mod scene;
 pub mod swap_area;
 pub mod table;
 pub mod time_v;
+pub mod trace;
 pub mod verdict;
 pub mod vmstat;
 pub mod wait;

@@ -3,6 +3,7 @@
 mod accelerator;
 mod bad_input;
 mod bad_peers;
+mod batches;
 mod bringing_up;
 mod commands;
 mod counters;
@@ -13,6 +14,7 @@ mod faults;
 mod kernel_faults;
 mod leftovers;
 mod lifecycle;
+mod loads;
 mod local_drops;
 mod new_groups;
 mod other_programs;

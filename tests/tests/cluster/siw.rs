@@ -1,20 +1,20 @@
-//! The link over another transport: soft-iWARP in the place of soft-RoCE.
-
-use std::time::Duration;
+//! The same over another transport: soft-iWARP in the place of soft-RoCE.
 
 use anyhow::{Context, Result, ensure};
 use rapidswap_progress::Reporter;
-use rapidswap_tests::remote_module::{insmod, rmmod};
-use rapidswap_tests::scene::{guarded, options, scaled};
-use rapidswap_tests::wait::wait_until;
-use rapidswap_vm::{Cluster, UpOptions};
+use rapidswap_tests::limit::Limit;
+use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
+use rapidswap_tests::scene::{guarded, options};
+use rapidswap_vm::{Cluster, UpOptions, swap};
 
-/// The link is proved as any, its devices' own limits are reported, and the
-/// module says that it will not swap over it.
+/// The link is proved as any, its devices' own limits are reported, and pages
+/// travel.
 #[test]
-fn the_link_is_proved_and_the_module_declines_it() -> Result<()> {
+fn the_link_is_proved_and_swapped_over() -> Result<()> {
     let wanted = UpOptions {
         profile: "siw".to_owned(),
+        swap: true,
+        server_mib: 64,
         ..options("test-siw")?
     };
     // Fails if the proof does.
@@ -35,20 +35,15 @@ fn the_link_is_proved_and_the_module_declines_it() -> Result<()> {
         // Soft-RoCE has 32.
         ensure!(sges.context("no max_sge_rd")?.common == 1, "{parity}");
 
-        insmod(
-            &scene.client,
-            "remoteswap",
-            &["sip=10.77.0.2", "sport=9400"],
-        )?;
-        wait_until(
-            "what the module says",
-            scaled(Duration::from_secs(10))?,
-            || {
-                let said = scene.client.ok(&["dmesg"])?;
-                Ok(said.contains("the device there is iWARP").then_some(()))
-            },
-        )?;
-        rmmod(&scene.client, "remoteswap")
+        let limit = Limit::new(&scene.client, 12)?;
+        let output = limit.run(&[PAGE_PATTERN, "verify", "--mib", "24"])?;
+        all_right(&output, 24, 1)?;
+        let moved = swap::counters(&scene.client.node)?;
+        ensure!(
+            moved.pages_stored >= 12 * 256 && moved.disk_writes == 0,
+            "{moved:?}"
+        );
+        Ok(())
     })?;
     Ok(cluster.down()?)
 }

@@ -1,0 +1,76 @@
+//! Pages leave together, and are freed in the pass of reclaim that they left
+//! in.
+
+use anyhow::{Context, Result, ensure};
+use rapidswap_tests::arrangement::Arrangement;
+use rapidswap_tests::limit::Limit;
+use rapidswap_tests::median::median;
+use rapidswap_tests::remote_module::status;
+use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
+use rapidswap_tests::scene::on_cluster;
+use rapidswap_tests::swap_area::Backing;
+use rapidswap_tests::trace::Trace;
+
+const MIB: u64 = 24;
+const LIMIT_MIB: u64 = 12;
+
+#[test]
+fn a_pass_of_reclaim_is_one_batch_and_frees_it() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
+        let client = swap.client;
+        let limit = Limit::new(client, LIMIT_MIB)?;
+        let completions = || -> Result<u64> {
+            let status = status(client)?;
+            let count = status.get("store_completions").context("in the status")?;
+            Ok(count.parse()?)
+        };
+        let before = (client.vmstat()?, completions()?);
+        let trace = Trace::of(
+            client,
+            &[
+                "remote_swap/remote_swap_batch",
+                "vmscan/mm_vmscan_lru_shrink_inactive",
+            ],
+        )?;
+        let mib = MIB.to_string();
+        let command = [PAGE_PATTERN, "verify", "--mib", &mib, "--order", "random"];
+        all_right(&limit.run(&command)?, MIB, 1)?;
+        let sizes = trace.values("nr")?;
+        let total = |field: &str| -> Result<u64> { Ok(trace.values(field)?.iter().sum()) };
+        let freed = total("nr_reclaimed")?;
+        // What was used since it was last looked at is left for another pass.
+        let left = total("nr_ref_keep")? + total("nr_activate_anon")?;
+        let tried = total("nr_scanned")? - left;
+        drop(trace);
+        let after = (client.vmstat()?, completions()?);
+
+        let since = |name: &str| -> Result<u64> {
+            let counters = after.0.get(name).zip(before.0.get(name));
+            let (after, before) = counters.with_context(|| format!("no counter {name}"))?;
+            Ok(after - before)
+        };
+        let stored = since("rswpout")?;
+        let batches = since("rswpout_batch")?;
+        let signals = after.1 - before.1;
+        let sizes: Vec<f64> = sizes.into_iter().map(|nr| nr as f64).collect();
+        let middle = median(&sizes).context("no batch was traced")?;
+        eprintln!(
+            "{stored} stored in {batches} batches of {middle} (median), {signals} completions; \
+             {left} left for being in use, {tried} others scanned, {freed} freed"
+        );
+        ensure!(middle >= 16.0, "batches are small: {middle}");
+        ensure!(
+            signals * 8 <= stored,
+            "{signals} completions, {stored} stores"
+        );
+        ensure!(freed * 10 >= tried * 9, "{freed} of {tried} freed");
+        let moved = swap.moved()?;
+        ensure!(
+            moved.store_failures == 0 && moved.disk_writes == 0,
+            "{moved}"
+        );
+        drop(limit);
+        swap.end()
+    })
+}
