@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0
 
 //! What the kernel module and the memory server agree on, and what the module
-//! decides: wire format, slot arithmetic, the life of a session, sizes.
+//! decides: wire format, slot arithmetic, the life of a session, sizes, how long things took.
 //!
 //! Every file here is compiled twice: by the host's cargo, where it is tested,
 //! and as part of `remoteswap.ko`, which includes the files as modules of its
@@ -11,6 +11,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod histogram;
 pub mod session;
 pub mod size;
 pub mod slots;
