@@ -7,8 +7,9 @@
 
 use crate::complaint::Complaint;
 use crate::driver;
+use crate::latency;
 use crate::logic::wire::TableHeader;
-use crate::verbs::pool::{Operation, Outcome, Pool, Refused, Route};
+use crate::verbs::pool::{Operation, Outcome, Pool, Refused, Route, Times};
 use crate::verbs::qp::Qp;
 use crate::verbs::scratch::Scratch;
 use crate::verbs::wait::Completion;
@@ -37,7 +38,10 @@ impl Operation for Control {
     type Memory = Scratch;
     type Context = Sink;
 
-    fn completed(scratch: Scratch, sink: Sink, outcome: Outcome) {
+    fn completed(scratch: Scratch, sink: Sink, outcome: Outcome, times: Option<Times>) {
+        if let Some(times) = times {
+            latency::CONTROL.record(times.ended.saturating_sub(times.posted));
+        }
         match sink {
             Sink::Answer(answer) => answer.deliver(scratch, outcome),
             Sink::Heartbeat(expected) => {

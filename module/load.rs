@@ -11,17 +11,19 @@
 //! [`Loads::accept`] sleeps, while too many loads are under way. Nothing is allocated.
 
 use crate::complaint::Complaint;
-use crate::driver::{self, now_ms};
+use crate::driver::{self, now_ns};
 use crate::errno;
 use crate::fifo::Fifo;
+use crate::latency;
 use crate::map::Path;
 use crate::session;
-use crate::verbs::pool::{Operation, Outcome, Pool, Verb};
+use crate::verbs::pool::{Operation, Outcome, Pool, Times, Verb};
 use crate::verbs::swap::{Failed, LoadTicket};
 use crate::verbs::wait::Credits;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::prelude::*;
 use kernel::sync::{new_spinlock, Arc, SpinLock};
+use kernel::time::NSEC_PER_MSEC;
 
 /// Loads that may be under way at a time, out or waiting.
 const LIMIT: usize = 64;
@@ -30,7 +32,29 @@ pub(crate) const DEPTH: usize = crate::logic::wire::MAX_READS as usize;
 
 struct Load {
     ticket: LoadTicket,
+    wish: Wish,
+}
+
+/// What is known of a load besides its page.
+#[derive(Clone, Copy)]
+pub(crate) struct Wish {
+    // In nanoseconds.
+    asked: u64,
+    // When it must be done, in milliseconds.
     due: u64,
+    of_fault: bool,
+}
+
+impl Wish {
+    fn record(self, times: Times) {
+        let stage = if self.of_fault {
+            &latency::LOAD_FAULT
+        } else {
+            &latency::LOAD_CACHE
+        };
+        stage.record(times.ended.saturating_sub(times.posted));
+        latency::LOAD_WAIT.record(times.posted.saturating_sub(self.asked));
+    }
 }
 
 struct State {
@@ -92,12 +116,17 @@ impl Loads {
 
     /// Takes a load in.
     pub(crate) fn accept(&self, ticket: LoadTicket, timeout_ms: u32) -> Result<(), Failed> {
-        let due = now_ms() + u64::from(timeout_ms);
+        let asked = now_ns();
+        let wish = Wish {
+            asked,
+            due: asked / NSEC_PER_MSEC as u64 + u64::from(timeout_ms),
+            of_fault: ticket.of_fault(),
+        };
         if !self.credits.take(timeout_ms) {
             self.errors.fetch_add(1, Ordering::Relaxed);
             return Err(ticket.fail(errno::timed_out()));
         }
-        self.park(Load { ticket, due });
+        self.park(Load { ticket, wish });
         self.pump();
         Ok(())
     }
@@ -120,14 +149,14 @@ impl Loads {
                 self.end(load, Err(EIO));
                 continue;
             };
-            let Load { ticket, due } = load;
-            match self.pool.post(path.qp(), route, ticket, due, due) {
+            let Load { ticket, wish } = load;
+            match self.pool.post(path.qp(), route, ticket, wish, wish.due) {
                 Ok(()) => state.out += 1,
                 Err(refused) => {
                     drop(guard);
                     self.park(Load {
                         ticket: refused.memory,
-                        due: refused.context,
+                        wish: refused.context,
                     });
                     // With no room a completion or the next tick goes on here.
                     if refused.error != EAGAIN && refused.error != ENOMEM {
@@ -141,7 +170,7 @@ impl Loads {
 
     /// Ends the waiting loads whose time is over.
     pub(crate) fn expire(&self, now: u64) {
-        self.end_waiting(|load| load.due <= now, errno::timed_out());
+        self.end_waiting(|load| load.wish.due <= now, errno::timed_out());
     }
 
     /// Ends all waiting loads: what they are for is gone.
@@ -210,13 +239,15 @@ pub(crate) struct Read;
 
 impl Operation for Read {
     type Memory = LoadTicket;
-    // When it must be done.
-    type Context = u64;
+    type Context = Wish;
 
-    fn completed(ticket: LoadTicket, due: u64, outcome: Outcome) {
+    fn completed(ticket: LoadTicket, wish: Wish, outcome: Outcome, times: Option<Times>) {
+        if let Some(times) = times {
+            wish.record(times);
+        }
         // Without a driver the ticket fails by being dropped.
         if let Some(driver) = driver::get() {
-            driver.loads.completed(Load { ticket, due }, outcome);
+            driver.loads.completed(Load { ticket, wish }, outcome);
         }
     }
 }

@@ -38,6 +38,8 @@ mod fifo;
 #[deny(unsafe_code)]
 mod heartbeat;
 #[deny(unsafe_code)]
+mod latency;
+#[deny(unsafe_code)]
 mod link;
 #[deny(unsafe_code)]
 mod load;
@@ -55,6 +57,8 @@ mod verbs;
 #[allow(dead_code, unreachable_pub)]
 #[deny(unsafe_code)]
 mod logic {
+    #[path = "src/histogram.rs"]
+    pub(crate) mod histogram;
     #[path = "src/session.rs"]
     pub(crate) mod session;
     #[path = "src/size.rs"]

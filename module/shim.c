@@ -8,6 +8,7 @@
 #include <linux/completion.h>
 #include <linux/debugfs.h>
 #include <linux/module.h>
+#include <linux/page-flags.h>
 #include <linux/sched/mm.h>
 #include <linux/semaphore.h>
 #include <linux/seq_file.h>
@@ -80,6 +81,11 @@ void remoteswap_shim_unmap_page(struct ib_device *device, u64 addr, size_t len,
 	ib_dma_unmap_page(device, addr, len, direction);
 }
 
+bool remoteswap_shim_in_swap_cache(struct folio *folio)
+{
+	return folio_test_swapcache(folio);
+}
+
 void remoteswap_shim_init_completion(struct completion *done)
 {
 	init_completion(done);
@@ -111,6 +117,18 @@ static int status_show(struct seq_file *file, void *data)
 	return remoteswap_status_show(file);
 }
 DEFINE_SHOW_ATTRIBUTE(status);
+
+static int latency_show(struct seq_file *file, void *data)
+{
+	return remoteswap_latency_show(file);
+}
+DEFINE_SHOW_ATTRIBUTE(latency);
+
+static int histograms_show(struct seq_file *file, void *data)
+{
+	return remoteswap_histograms_show(file);
+}
+DEFINE_SHOW_ATTRIBUTE(histograms);
 
 static int selftest_show(struct seq_file *file, void *data)
 {
@@ -151,6 +169,9 @@ void remoteswap_shim_debugfs_add(void)
 	/* As everywhere: a kernel without debugfs is no reason to fail. */
 	debugfs = debugfs_create_dir(KBUILD_MODNAME, NULL);
 	debugfs_create_file("status", 0444, debugfs, NULL, &status_fops);
+	debugfs_create_file("latency", 0444, debugfs, NULL, &latency_fops);
+	debugfs_create_file("histograms", 0444, debugfs, NULL,
+			    &histograms_fops);
 	debugfs_create_file("selftest", 0600, debugfs, NULL, &selftest_fops);
 }
 

@@ -11,6 +11,7 @@
 
 struct completion;
 struct delayed_work;
+struct folio;
 struct ib_device;
 struct ib_qp;
 struct ib_send_wr;
@@ -40,6 +41,8 @@ int remoteswap_shim_map_error(struct ib_device *device, u64 addr);
 void remoteswap_shim_unmap_page(struct ib_device *device, u64 addr, size_t len,
 				enum dma_data_direction direction);
 
+bool remoteswap_shim_in_swap_cache(struct folio *folio);
+
 void remoteswap_shim_init_completion(struct completion *done);
 void remoteswap_shim_init_semaphore(struct semaphore *sem, int count);
 void remoteswap_shim_init_work(struct delayed_work *work,
@@ -52,6 +55,8 @@ void remoteswap_shim_debugfs_remove(void);
 
 /* The other way: what debugfs calls, defined in verbs/debugfs.rs. */
 int remoteswap_status_show(struct seq_file *file);
+int remoteswap_latency_show(struct seq_file *file);
+int remoteswap_histograms_show(struct seq_file *file);
 int remoteswap_selftest_show(struct seq_file *file);
 int remoteswap_selftest_run(unsigned int reads);
 

@@ -8,6 +8,7 @@
 use crate::control::{Answer, Sink};
 use crate::driver::{self, now_ms, now_ns, Driver};
 use crate::errno;
+use crate::latency;
 use crate::verbs::debugfs::Files;
 use crate::verbs::pool::Verb;
 use crate::verbs::scratch::Scratch;
@@ -142,6 +143,14 @@ impl Files for Contents {
         writeln!(out, "load_errors {load_errors}")?;
         writeln!(out, "loads_parked {parked}")?;
         writeln!(out, "sessions {}", shown.sessions.load(Ordering::Relaxed))
+    }
+
+    fn latency(out: &mut dyn Write) -> fmt::Result {
+        latency::summary(out)
+    }
+
+    fn histograms(out: &mut dyn Write) -> fmt::Result {
+        latency::histograms(out)
     }
 
     fn selftest(reads: u32) -> Result {

@@ -16,10 +16,11 @@
 //! Lock: `Stores::path`, a spinlock; the queue pair's own is taken inside it.
 
 use crate::complaint::Complaint;
-use crate::driver::{self, now_ms};
+use crate::driver::{self, now_ms, now_ns};
+use crate::latency;
 use crate::map::Path;
 use crate::session;
-use crate::verbs::pool::{GivenBack, Operation, Outcome, Pool, Verb, MAX_SLOTS};
+use crate::verbs::pool::{GivenBack, Operation, Outcome, Pool, Times, Verb, MAX_SLOTS};
 use crate::verbs::swap::{Declined, StoreTicket};
 use crate::verbs::wait::Credits;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -102,7 +103,10 @@ impl Stores {
             return true;
         }
         self.commit();
-        self.credits.take(timeout_ms)
+        let since = now_ns();
+        let taken = self.credits.take(timeout_ms);
+        latency::STORE_WAIT.record(now_ns().saturating_sub(since));
+        taken
     }
 
     fn take_with_credit(&self, ticket: StoreTicket, timeout_ms: u32) -> Result<(), StoreTicket> {
@@ -169,7 +173,11 @@ impl Operation for Store {
     type Memory = StoreTicket;
     type Context = ();
 
-    fn completed(ticket: StoreTicket, (): (), outcome: Outcome) {
+    fn completed(ticket: StoreTicket, (): (), outcome: Outcome, times: Option<Times>) {
+        if let Some(times) = times {
+            latency::STORE_GATHER.record(times.posted.saturating_sub(times.held));
+            latency::STORE_BATCH.record(times.ended.saturating_sub(times.posted));
+        }
         // Without a driver the ticket fails by being dropped.
         if let Some(driver) = driver::get() {
             driver.stores.completed(ticket, outcome);

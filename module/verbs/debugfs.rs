@@ -17,6 +17,12 @@ pub(crate) trait Files {
     /// Writes `status`.
     fn status(out: &mut dyn fmt::Write) -> fmt::Result;
 
+    /// Writes `latency`.
+    fn latency(out: &mut dyn fmt::Write) -> fmt::Result;
+
+    /// Writes `histograms`.
+    fn histograms(out: &mut dyn fmt::Write) -> fmt::Result;
+
     /// Does what a number written to `selftest` asks for.
     fn selftest(reads: u32) -> Result;
 
@@ -72,6 +78,26 @@ fn show(file: *mut bindings::seq_file, write: fn(&mut dyn fmt::Write) -> fmt::Re
 #[no_mangle]
 pub(crate) unsafe extern "C" fn remoteswap_status_show(file: *mut bindings::seq_file) -> c_int {
     show(file, <crate::status::Contents as Files>::status)
+}
+
+/// Shows `latency`.
+///
+/// # Safety
+///
+/// Called by the shim, with a file that is being shown.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn remoteswap_latency_show(file: *mut bindings::seq_file) -> c_int {
+    show(file, <crate::status::Contents as Files>::latency)
+}
+
+/// Shows `histograms`.
+///
+/// # Safety
+///
+/// Called by the shim, with a file that is being shown.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn remoteswap_histograms_show(file: *mut bindings::seq_file) -> c_int {
+    show(file, <crate::status::Contents as Files>::histograms)
 }
 
 /// Shows `selftest`.

@@ -31,6 +31,7 @@
 use super::bindings;
 use super::dma::{Direction, Mapping};
 use super::qp::Qp;
+use crate::driver::now_ns;
 use crate::fifo::Fifo;
 use core::cell::UnsafeCell;
 use core::mem;
@@ -60,8 +61,25 @@ pub(crate) trait Operation: 'static {
     /// What to know about it afterwards.
     type Context: Send + 'static;
 
-    /// The adapter has done with it. Called by the completion queue's work; may sleep.
-    fn completed(memory: Self::Memory, context: Self::Context, outcome: Outcome);
+    /// The adapter has done with it. Called by the completion queue's work; may sleep. `times` are
+    /// there for the last one of a list that was posted at once, if the bytes arrived.
+    fn completed(
+        memory: Self::Memory,
+        context: Self::Context,
+        outcome: Outcome,
+        times: Option<Times>,
+    );
+}
+
+/// When a list of operations was where, in nanoseconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    /// Its first one was held back; 0 where none is.
+    pub(crate) held: u64,
+    /// It was about to be posted.
+    pub(crate) posted: u64,
+    /// Its completion came.
+    pub(crate) ended: u64,
 }
 
 /// How an operation ended.
@@ -135,6 +153,9 @@ struct Slot<O: Operation> {
     index: u8,
     // When it must have completed, in the caller's clock; `u64::MAX` while free.
     due: AtomicU64,
+    // Of the list that it was the last one of.
+    held_ns: AtomicU64,
+    posted_ns: AtomicU64,
     request: UnsafeCell<bindings::ib_rdma_wr>,
     sge: UnsafeCell<bindings::ib_sge>,
     posted: UnsafeCell<Option<Posted<O>>>,
@@ -151,6 +172,8 @@ impl<O: Operation> Slot<O> {
             }),
             index,
             due: AtomicU64::new(u64::MAX),
+            held_ns: AtomicU64::new(0),
+            posted_ns: AtomicU64::new(0),
             request: UnsafeCell::new(bindings::ib_rdma_wr::default()),
             sge: UnsafeCell::new(bindings::ib_sge::default()),
             posted: UnsafeCell::new(None),
@@ -159,6 +182,14 @@ impl<O: Operation> Slot<O> {
 
     fn bit(&self) -> u64 {
         1 << self.index
+    }
+
+    fn times(&self, ended: u64) -> Times {
+        Times {
+            held: self.held_ns.load(Ordering::Relaxed),
+            posted: self.posted_ns.load(Ordering::Relaxed),
+            ended,
+        }
     }
 
     fn wr(&self) -> *mut bindings::ib_send_wr {
@@ -170,6 +201,8 @@ impl<O: Operation> Slot<O> {
 struct Order {
     // To be posted by the next commit, linked one to the next.
     held: Fifo<u8, MAX_SLOTS>,
+    // When the first of them was held back.
+    held_ns: u64,
     // Posted and not completed.
     posted: Fifo<u8, MAX_SLOTS>,
 }
@@ -212,7 +245,7 @@ impl<O: Operation> Pool<O> {
                 slots,
                 busy: AtomicU64::new(0),
                 order <- new_spinlock!(
-                    Order { held: Fifo::new(), posted: Fifo::new() },
+                    Order { held: Fifo::new(), held_ns: 0, posted: Fifo::new() },
                     "remoteswap_order"
                 ),
                 doorbells: AtomicU64::new(0),
@@ -258,7 +291,11 @@ impl<O: Operation> Pool<O> {
         due: u64,
     ) -> Result<(), Refused<O>> {
         let slot = self.fill(qp, route, memory, context, due)?;
-        self.hold_slot(&mut self.order.lock(), slot);
+        let mut order = self.order.lock();
+        if order.held.first().is_none() {
+            order.held_ns = now_ns();
+        }
+        self.hold_slot(&mut order, slot);
         Ok(())
     }
 
@@ -282,7 +319,7 @@ impl<O: Operation> Pool<O> {
             slots,
         };
         for (memory, context) in back {
-            O::completed(memory, context, Outcome::flushed());
+            O::completed(memory, context, Outcome::flushed(), None);
         }
     }
 
@@ -399,6 +436,8 @@ impl<O: Operation> Pool<O> {
             request.wr.send_flags = bindings::ib_send_flags_IB_SEND_SIGNALED as i32;
         }
         self.doorbells.fetch_add(1, Ordering::Relaxed);
+        last.held_ns.store(order.held_ns, Ordering::Relaxed);
+        last.posted_ns.store(now_ns(), Ordering::Relaxed);
         // SAFETY: The list and what it names is in the slots, which stay by the references in
         // `posted`, or copied by the call. The memory stays, mapped, until `done` or until the
         // queue pair is drained; the sink as long as the queue pair.
@@ -481,13 +520,16 @@ impl<O: Operation> Pool<O> {
     /// Ends everything up to a slot.
     fn completed(&self, index: u8, outcome: Outcome) {
         self.completions.fetch_add(1, Ordering::Relaxed);
+        let last = self.slot(index).filter(|_| outcome.is_ok());
+        let times = last.map(|slot| slot.times(now_ns()));
         loop {
             let Some(first) = self.order.lock().posted.pop() else {
                 return;
             };
             // SAFETY: Just taken out; the adapter has done with it, by what is said at the top.
             if let Some((memory, context)) = unsafe { self.take(first) } {
-                O::completed(memory, context, outcome);
+                let times = times.filter(|_| first == index);
+                O::completed(memory, context, outcome, times);
             }
             if first == index {
                 return;

@@ -99,6 +99,14 @@ impl LoadTicket {
         self.0.slot
     }
 
+    /// Whether a fault waits for it and nobody else knows of it. What is read ahead, or has several
+    /// users, is in the swap cache. To be asked before it is posted: a fault that has waited for a
+    /// while puts its page there too.
+    pub(crate) fn of_fault(&self) -> bool {
+        // SAFETY: The core lent the folio.
+        !unsafe { bindings::remoteswap_shim_in_swap_cache(self.0.folio.as_ptr()) }
+    }
+
     /// Gives the page back: loaded, or why not. Not in interrupts.
     pub(crate) fn finish(self, result: Result) {
         self.give_back(result);
