@@ -26,9 +26,10 @@ pub mod reports;
 pub mod scene;
 pub mod swap_area;
 pub mod table;
-pub mod time_v;
 pub mod trace;
 pub mod verdict;
 pub mod vmstat;
 pub mod wait;
 pub mod watch;
+
+pub use rapidswap_vm::time_v;

@@ -6,8 +6,6 @@ use rapidswap_vm::{MemoryGroup, Size};
 
 use crate::guest::{Guest, Running};
 
-const ROOT: &str = "/sys/fs/cgroup/memory";
-
 /// A memory group with a limit. Dropped, it is removed with all that runs in
 /// it.
 pub struct Limit<'a> {
@@ -27,8 +25,7 @@ impl<'a> Limit<'a> {
 
     /// Lifts the limit; what was paged out stays where it is.
     pub fn lift(&self) -> Result<()> {
-        let file = format!("{ROOT}/{}/memory.limit_in_bytes", self.group()?.name());
-        self.guest.write(&file, "-1")
+        Ok(self.group()?.lift()?)
     }
 
     /// Runs a command under the limit, on CPU 0, to its end. `time -v` reports

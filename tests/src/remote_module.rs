@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::guest::Guest;
 use crate::memory_server::{ADDRESS, PORT};
@@ -51,6 +51,30 @@ pub fn status(guest: &Guest) -> Result<BTreeMap<String, String>> {
     Ok(pairs
         .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
         .collect())
+}
+
+/// How often each stage was timed, by the module's account of the times.
+pub fn timed(guest: &Guest) -> Result<BTreeMap<String, u64>> {
+    let mut counts = BTreeMap::new();
+    for line in guest.read(&format!("{DEBUGFS}/histograms"))?.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let &[stage, _, _, count] = &words[..] else {
+            bail!("`{line}` is not a bucket");
+        };
+        *counts.entry(stage.to_owned()).or_insert(0) += count.parse::<u64>()?;
+    }
+    Ok(counts)
+}
+
+/// A stage's count and percentiles as the module's own summary has them.
+pub fn summary(guest: &Guest, stage: &str) -> Result<Vec<u64>> {
+    let text = guest.read(&format!("{DEBUGFS}/latency"))?;
+    let mut lines = text.lines().map(str::split_ascii_whitespace);
+    let line = lines.find_map(|mut words| (words.next() == Some(stage)).then_some(words));
+    let numbers = line.with_context(|| format!("no stage {stage}: {text}"))?;
+    numbers
+        .map(|word| word.parse().with_context(|| format!("{stage}: {text}")))
+        .collect()
 }
 
 /// Has the module READ `count` pages one after the other on its live session,

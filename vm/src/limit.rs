@@ -58,8 +58,17 @@ impl MemoryGroup {
 
     /// Changes its limit.
     pub fn set_limit(&self, limit: Size) -> Result<()> {
+        self.write_limit(&limit.bytes().to_string())
+    }
+
+    /// Takes its limit away; what was paged out stays where it is.
+    pub fn lift(&self) -> Result<()> {
+        self.write_limit("-1")
+    }
+
+    fn write_limit(&self, bytes: &str) -> Result<()> {
         let file = format!("{MEMORY}/{}/memory.limit_in_bytes", self.name);
-        let script = format!("echo {} > {file}", limit.bytes());
+        let script = format!("echo {bytes} > {file}");
         self.node
             .run("setting the memory limit", ["sh", "-c", &script])
             .map(drop)

@@ -8,12 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rapidswap_protocol::Exec;
-use serde::Serialize;
 
 use crate::cluster::{Cluster, wait_until};
 use crate::error::{Error, Result, names};
 use crate::node::Node;
 use crate::profile::{CLIENT, SERVER};
+
+pub use crate::counters::{Counters, counters};
 
 /// The server's control socket in its node.
 pub const SERVER_CONTROL: &str = "/run/remoteswap.sock";
@@ -29,7 +30,7 @@ pub(crate) const MODULES: &str = "/rapidswap/modules";
 
 const SERVER_LOG: &str = "/run/log/remoteswap-server";
 const SERVER_PID: &str = "/run/remoteswap-server.pid";
-const STATUS: &str = "/sys/kernel/debug/remoteswap/status";
+pub(crate) const STATUS: &str = "/sys/kernel/debug/remoteswap/status";
 const SELECTED: &str = "/sys/kernel/mm/remote_swap/area";
 
 /// Populating and registering memory takes a while under TCG.
@@ -222,53 +223,7 @@ pub fn module_status(client: &Node) -> Result<BTreeMap<String, String>> {
     Ok(pairs(&text(client, STATUS)?))
 }
 
-/// Pages moved since the client booted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counters {
-    /// Stored remotely.
-    pub pages_stored: u64,
-    /// Stores that failed after they had been posted.
-    pub stores_failed: u64,
-    /// Of attached areas, written to the swap device instead.
-    pub disk_writes: u64,
-    /// Loaded remotely.
-    pub pages_loaded: u64,
-    /// Loads that failed.
-    pub loads_failed: u64,
-    /// Loads refused because the page is lost.
-    pub loads_lost: u64,
-    /// Written to any swap device.
-    pub device_out: u64,
-    /// Read from any swap device.
-    pub device_in: u64,
-}
-
-/// The client's counters.
-pub fn counters(client: &Node) -> Result<Counters> {
-    let stat = text(client, "/proc/vmstat")?;
-    parse_counters(&stat).map_err(|missing| Error::Step {
-        what: "reading /proc/vmstat".into(),
-        node: client.name().into(),
-        detail: format!("no `{missing}` there: is this the patched kernel?"),
-    })
-}
-
-fn parse_counters(stat: &str) -> Result<Counters, &'static str> {
-    let pairs = pairs(stat);
-    let get = |key: &'static str| pairs.get(key).and_then(|v| v.parse().ok()).ok_or(key);
-    Ok(Counters {
-        pages_stored: get("rswpout")?,
-        stores_failed: get("rswpout_fail")?,
-        disk_writes: get("rswpout_disk")?,
-        pages_loaded: get("rswpin")?,
-        loads_failed: get("rswpin_fail")?,
-        loads_lost: get("rswpin_lost")?,
-        device_out: get("pswpout")?,
-        device_in: get("pswpin")?,
-    })
-}
-
-fn pairs(text: &str) -> BTreeMap<String, String> {
+pub(crate) fn pairs(text: &str) -> BTreeMap<String, String> {
     let lines = text
         .lines()
         .filter_map(|line| line.trim().split_once(char::is_whitespace));
@@ -277,24 +232,8 @@ fn pairs(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn text(node: &Node, path: &str) -> Result<String> {
+pub(crate) fn text(node: &Node, path: &str) -> Result<String> {
     let mut bytes = Vec::new();
     node.pull(Path::new(path), &mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counters_come_from_vmstat() {
-        let stat = "nr_free_pages 1\npswpin 8\npswpout 7\nrswpout 1\nrswpout_fail 2\n\
-                    rswpout_disk 3\nrswpin 4\nrswpin_fail 5\nrswpin_lost 6\n";
-        let counters = parse_counters(stat).expect("complete");
-        assert_eq!(counters.pages_stored, 1);
-        assert_eq!(counters.disk_writes, 3);
-        assert_eq!(counters.device_in, 8);
-        assert_eq!(parse_counters("pswpin 1\n"), Err("rswpout"));
-    }
 }

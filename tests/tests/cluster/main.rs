@@ -11,6 +11,7 @@ mod debugging;
 mod ends;
 mod exec;
 mod faults;
+mod figures;
 mod kernel_faults;
 mod leftovers;
 mod lifecycle;

@@ -44,6 +44,12 @@ signal if one killed it); else 0 for success and
   127  there is no such command
   130  interrupted";
 
+const REPORT: &str = "\
+After the command, standard error has the report of `time -v` and what remote swap did
+meanwhile, counted on the whole client: pages that faults waited for and how long that took
+from the request to the answer, pages read ahead and how many of them a fault then met,
+pages stored, and those that went to the swap device.";
+
 const BISECT: &str = "\
 Exit status, as `git bisect run` takes it:
     0  good: the command ended with 0, and no kernel complained
@@ -93,7 +99,8 @@ pub enum Command {
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         node: String,
     },
-    /// Run a command in the client under a memory limit.
+    /// Run a command in the client under a memory limit; reports what it took.
+    #[command(after_help = REPORT)]
     Run {
         /// Its memory limit, such as 64M.
         #[arg(long, value_name = "SIZE")]
@@ -101,6 +108,10 @@ pub enum Command {
         /// Processors it may use, such as 0 or 0-1; all of them unless given.
         #[arg(long, value_name = "LIST")]
         cpus: Option<String>,
+        /// Run it again without the limit, with no input and its output thrown away, and
+        /// report how much slower the limit makes it.
+        #[arg(long)]
+        compare: bool,
         /// The command and its arguments, passed as typed.
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<OsString>,

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, Once, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -51,12 +51,41 @@ impl Ended {
     }
 }
 
-/// Runs commands in the foreground.
+/// What a command's standard streams are here.
+pub struct Streams<O, E> {
+    /// Whether it gets this process's standard input; else it has none.
+    pub stdin: bool,
+    /// Where its output goes.
+    pub stdout: O,
+    /// Where its error output goes.
+    pub stderr: E,
+}
+
+/// Whom signals are passed on to: the command that runs now.
+static FOREMOST: Mutex<Option<ProcessHandle>> = Mutex::new(None);
+
+/// Runs commands in the foreground, one after the other.
 pub struct Foreground;
 
 impl Foreground {
-    /// Runs a command to its end, or to the end of its time.
+    /// Runs a command with this process's streams to its end, or to the end of
+    /// its time.
     pub fn run(node: &Node, exec: Exec, limit: Option<Duration>) -> Result<Ended, Error> {
+        let streams = Streams {
+            stdin: true,
+            stdout: io::stdout(),
+            stderr: io::stderr(),
+        };
+        Foreground::run_with(node, exec, limit, streams)
+    }
+
+    /// The same with streams of the caller's.
+    pub fn run_with(
+        node: &Node,
+        exec: Exec,
+        limit: Option<Duration>,
+        streams: Streams<impl Write, impl Write + Send + 'static>,
+    ) -> Result<Ended, Error> {
         let tty = exec.tty.is_some();
         let mut signals = SigSet::from_iter(FORWARDED);
         if tty {
@@ -72,18 +101,17 @@ impl Foreground {
         }
         let _raw = if tty { Raw::enter() } else { None };
         if blocked.is_ok() {
-            let handle = process.handle();
-            thread::spawn(move || forward(signals, &handle));
+            forward_to(process.handle(), signals);
         }
-        if let Some(stdin) = process.stdin.take() {
+        if let Some(stdin) = process.stdin.take().filter(|_| streams.stdin) {
             thread::spawn(move || pump(io::stdin(), stdin));
         }
         let (stdout, stderr) = (process.stdout.try_clone(), process.stderr.try_clone());
         let (Ok(stdout), Ok(stderr)) = (stdout, stderr) else {
             return Err(Error::SupervisorGone);
         };
-        let errors = thread::spawn(move || pump(stderr, io::stderr()));
-        if !pump(stdout, io::stdout()) {
+        let errors = thread::spawn(move || pump(stderr, streams.stderr));
+        if !pump(stdout, streams.stdout) {
             // Dropped, the command is killed.
             return Ok(Ended::Unread);
         }
@@ -160,11 +188,24 @@ fn pump(mut from: impl Read, mut to: impl Write) -> bool {
     }
 }
 
-fn forward(signals: SigSet, handle: &ProcessHandle) {
+/// From now on signals are for this command. One thread takes them all.
+fn forward_to(handle: ProcessHandle, signals: SigSet) {
+    static TAKER: Once = Once::new();
+    if let Ok(mut foremost) = FOREMOST.lock() {
+        *foremost = Some(handle);
+    }
+    TAKER.call_once(|| drop(thread::spawn(move || forward(signals))));
+}
+
+fn forward(signals: SigSet) {
     while let Ok(signal) = signals.wait() {
-        match signal {
-            Signal::SIGWINCH => handle.resize(terminal::size()),
-            other => handle.signal(other as i32),
+        let Ok(foremost) = FOREMOST.lock() else {
+            return;
+        };
+        match (signal, &*foremost) {
+            (Signal::SIGWINCH, Some(handle)) => handle.resize(terminal::size()),
+            (other, Some(handle)) => handle.signal(other as i32),
+            (_, None) => {}
         }
     }
 }

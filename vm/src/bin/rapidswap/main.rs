@@ -12,6 +12,7 @@ mod foreground;
 mod gdb;
 mod logs;
 mod output;
+mod run;
 mod terminal;
 
 use std::io::{self, IsTerminal, Write};
@@ -20,8 +21,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
-    Cluster, DEFAULT_NAME, Error, Exec, MemoryGroup, Outcome, Profile, UpOptions, WindowSize,
-    clean, doctor, supervisor, virtiofs,
+    Cluster, DEFAULT_NAME, Error, Exec, Outcome, Profile, UpOptions, WindowSize, clean, doctor,
+    supervisor, virtiofs,
 };
 
 use args::{Args, Command, Internal};
@@ -112,27 +113,16 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
         Command::Run {
             limit,
             cpus,
+            compare,
             command,
         } => {
-            let cluster = Cluster::attach(&name)?;
-            let cpus = match cpus {
-                Some(cpus) => cpus,
-                // Those it has, which a host does not have from here.
-                None => {
-                    let online = ["cat", "/sys/devices/system/cpu/online"];
-                    let client = cluster.node("client")?;
-                    client.run("counting processors", online)?.trim().to_owned()
-                }
+            let run = run::Run {
+                limit,
+                cpus,
+                compare,
+                command,
             };
-            let group = MemoryGroup::create(&cluster.node("client")?, limit)?;
-            let argv = group.command(&cpus, command);
-            let status = Foreground::run(&cluster.node("client")?, exec(argv, None), None);
-            // The command's own end is what the caller asked about; a group
-            // that stays is worth a word all the same.
-            if let Err(error) = group.remove() {
-                let _ = writeln!(io::stderr(), "rapidswap: {error}");
-            }
-            finish(status)
+            finish(run.run(&Cluster::attach(&name)?))
         }
         Command::Cp { from, to } => {
             copy::copy(&Cluster::attach(&name)?, from.into(), to.into())?;
