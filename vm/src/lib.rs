@@ -21,6 +21,7 @@
 #![deny(unsafe_code)]
 
 mod accel;
+mod activity;
 pub mod clean;
 mod cluster;
 mod collect;
@@ -70,6 +71,7 @@ mod within;
 use std::os::fd::BorrowedFd;
 
 pub use accel::{Choice, decide};
+pub use activity::{Activity, Rates, Sample, Serving, Swapping};
 pub use cluster::Cluster;
 pub use collect::{Collected, Missing, collect, failure_dir};
 pub use console::ConsoleScan;

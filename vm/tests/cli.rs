@@ -44,6 +44,10 @@ fn help_is_as_written_down() {
         include_str!("golden/help-run.txt")
     );
     assert_eq!(
+        help(&["top", "--help"]),
+        include_str!("golden/help-top.txt")
+    );
+    assert_eq!(
         help(&["exec", "--help"]),
         include_str!("golden/help-exec.txt")
     );
@@ -59,12 +63,14 @@ fn help_is_as_written_down() {
 
 #[test]
 fn without_a_cluster_every_command_says_how_to_start_one() {
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 13] = [
         &["down"],
         &["status"],
         &["status", "--json"],
         &["exec", "client", "--", "true"],
         &["run", "--limit", "64M", "--", "true"],
+        &["top"],
+        &["top", "--once", "--json"],
         &["cp", "/etc/hostname", "client:/tmp/x"],
         &["logs", "client"],
         &["console", "client"],
@@ -77,11 +83,13 @@ fn without_a_cluster_every_command_says_how_to_start_one() {
             "rapidswap: no cluster named `default` is running: start it with `./just up`";
         assert_eq!(refused(args), (expected.to_owned(), 1));
     }
-    let (line, _) = refused(&["down", "--name", "other"]);
-    assert!(
-        line.ends_with("start it with `./just up --name other`"),
-        "{line}"
-    );
+    for args in [&["down", "--name", "other"], &["top", "--once", "other"]] {
+        let (line, _) = refused(args);
+        assert!(
+            line.ends_with("start it with `./just up --name other`"),
+            "{line}"
+        );
+    }
 }
 
 #[test]
@@ -194,6 +202,7 @@ fn there_is_a_page_for_each_command() {
         "rapidswap.1",
         "rapidswap-exec.1",
         "rapidswap-gdb.1",
+        "rapidswap-top.1",
         "rapidswap-bisect-run.1",
         "rapidswap-fault-partition.1",
     ] {

@@ -27,4 +27,5 @@ mod saved_states;
 mod servers;
 mod siw;
 mod splats;
+mod top;
 mod without_remote;

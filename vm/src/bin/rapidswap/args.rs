@@ -50,6 +50,12 @@ meanwhile, counted on the whole client: pages that faults waited for and how lon
 from the request to the answer, pages read ahead and how many of them a fault then met,
 pages stored, and those that went to the swap device.";
 
+const TOP: &str = "\
+Pages a second that faults waited for, were loaded, read ahead, stored; how long each stage
+in the module took in the interval, half of the times and 99 of 100 at most; memory, groups
+with a limit, and what the servers have lent. Without a terminal it is a block of lines for
+each interval.";
+
 const BISECT: &str = "\
 Exit status, as `git bisect run` takes it:
     0  good: the command ended with 0, and no kernel complained
@@ -115,6 +121,22 @@ pub enum Command {
         /// The command and its arguments, passed as typed.
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<OsString>,
+    },
+    /// Watch what the nodes do; leave with q.
+    #[command(after_help = TOP)]
+    Top {
+        /// The cluster, as with `--name`.
+        #[arg(add = ArgValueCompleter::new(complete::clusters))]
+        cluster: Option<String>,
+        /// One interval, and no screen.
+        #[arg(long)]
+        once: bool,
+        /// As one JSON object for each interval, a line each.
+        #[arg(long)]
+        json: bool,
+        /// How long an interval is.
+        #[arg(long, value_name = "TIME", default_value = "1s")]
+        interval: humantime::Duration,
     },
     /// Copy a file into, out of or between nodes.
     Cp {

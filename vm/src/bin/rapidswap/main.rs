@@ -14,6 +14,7 @@ mod logs;
 mod output;
 mod run;
 mod terminal;
+mod top;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -123,6 +124,20 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
                 command,
             };
             finish(run.run(&Cluster::attach(&name)?))
+        }
+        Command::Top {
+            cluster,
+            once,
+            json,
+            interval,
+        } => {
+            let top = top::Top {
+                interval: interval.into(),
+                once,
+                json,
+            };
+            top.run(Cluster::attach(&cluster.unwrap_or(name))?)?;
+            Ok(0)
         }
         Command::Cp { from, to } => {
             copy::copy(&Cluster::attach(&name)?, from.into(), to.into())?;
