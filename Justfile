@@ -94,10 +94,15 @@ parity *ARGS: _cli
 profile *ARGS: _cli
     @exec "{{ cli }}" profile "$@"
 
-# Run a command under a memory limit: --limit 64M [--cpus LIST] -- CMD ARGS…
+# Run a command under a memory limit, and report what swapped: --limit 64M [--cpus LIST] [--compare] -- CMD ARGS…
 [no-exit-message]
 run *ARGS: _cli
     @exec "{{ cli }}" run "$@"
+
+# Watch what the nodes do, each second; q leaves: [NAME] [--once] [--json]
+[no-exit-message]
+top *ARGS: _cli
+    @exec "{{ cli }}" top "$@"
 
 # What this host lacks, and the command that mends it: [--json]
 [no-exit-message]

@@ -23,9 +23,10 @@ pub(super) const ITEMS: &[Item] = &[
     Item {
         file: "statistics.txt",
         script: r#"show() { echo "== $1"; cat "$1"; }
-        grep -H . /proc/vmstat | grep -E ':(rswp|pswp)'
+        grep -H . /proc/vmstat | grep -E ':(rswp|pswp|swap_ra)'
         for file in /proc/swaps /proc/meminfo /proc/interrupts \
-            /sys/kernel/mm/remote_swap/* /sys/kernel/debug/remoteswap/status; do
+            /sys/kernel/mm/remote_swap/* /sys/kernel/debug/remoteswap/status \
+            /sys/kernel/debug/remoteswap/latency /sys/kernel/debug/remoteswap/histograms; do
             [ ! -f "$file" ] || show "$file"
         done
         grep -H . /sys/class/infiniband/*/ports/*/hw_counters/*
