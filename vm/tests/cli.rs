@@ -149,6 +149,15 @@ fn a_wrong_command_line_is_one_line() {
 }
 
 #[test]
+fn an_interval_is_a_time_that_nodes_can_answer_in() {
+    for (interval, says) in [("10ms", "use 100ms or more"), ("soon", "expected number")] {
+        let (line, code) = refused(&["top", "--interval", interval]);
+        assert!(line.contains(says), "{line}");
+        assert_eq!(code, 2);
+    }
+}
+
+#[test]
 fn a_missing_qemu_says_what_to_install() {
     let runtime = tempfile::tempdir().expect("temporary directory");
     let output = Command::new(env!("CARGO_BIN_EXE_rapidswap"))

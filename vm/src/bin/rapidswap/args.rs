@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::complete;
+use crate::top;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::{ArgValueCompleter, Shell};
 use rapidswap_progress::Events;
@@ -135,8 +137,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
         /// How long an interval is.
-        #[arg(long, value_name = "TIME", default_value = "1s")]
-        interval: humantime::Duration,
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = top::interval)]
+        interval: Duration,
     },
     /// Copy a file into, out of or between nodes.
     Cp {

@@ -132,7 +132,7 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
             interval,
         } => {
             let top = top::Top {
-                interval: interval.into(),
+                interval,
                 once,
                 json,
             };

@@ -15,6 +15,15 @@ use rapidswap_vm::{Activity, Cluster, Error, Sample};
 /// Less would measure the asking.
 const SHORTEST: Duration = Duration::from_millis(100);
 
+/// Reads an interval as people type it.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match interval < SHORTEST {
+        true => Err("nodes do not answer that fast: use 100ms or more".to_owned()),
+        false => Ok(interval),
+    }
+}
+
 /// How it is shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Top {
@@ -30,11 +39,6 @@ impl Top {
     /// Shows the cluster on a terminal until somebody leaves, or writes a
     /// block for each interval until nobody reads them.
     pub fn run(self, cluster: Cluster) -> anyhow::Result<()> {
-        anyhow::ensure!(
-            self.interval >= SHORTEST,
-            "--interval {} is too short for nodes to answer in: use 100ms or more",
-            humantime::format_duration(self.interval)
-        );
         let intervals = Intervals::begin(cluster, self.interval)?;
         if !self.once && !self.json && io::stdout().is_terminal() {
             return screen::show(intervals);

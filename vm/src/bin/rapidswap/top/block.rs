@@ -83,8 +83,10 @@ pub fn uses(activity: &Activity) -> Vec<Use> {
         } = client.memory;
         let used = total.saturating_sub(client.memory.available_bytes);
         add("client memory".into(), used, total);
-        let used = swap.saturating_sub(client.memory.swap_free_bytes);
-        add("client swap".into(), used, swap);
+        if swap > 0 {
+            let used = swap.saturating_sub(client.memory.swap_free_bytes);
+            add("client swap".into(), used, swap);
+        }
         for group in &client.groups {
             add(group.name.clone(), group.used_bytes, group.limit_bytes);
         }
@@ -113,6 +115,17 @@ mod tests {
     fn the_block_is_as_written_down() {
         let golden = include_str!("../../../../tests/golden/top-block.txt");
         assert_eq!(text(&activity(800.0)), golden);
+    }
+
+    #[test]
+    fn swap_that_is_off_is_left_out() {
+        let mut activity = activity(1.0);
+        let client = activity.client.as_mut().expect("there");
+        client.memory.swap_total_bytes = 0;
+        client.session = None;
+        let text = text(&activity);
+        assert!(text.starts_with("default: remote swap off;"), "{text}");
+        assert!(!text.contains("client swap"), "{text}");
     }
 
     #[test]
