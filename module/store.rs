@@ -19,7 +19,7 @@ use crate::complaint::Complaint;
 use crate::driver::{self, now_ms};
 use crate::map::Path;
 use crate::session;
-use crate::verbs::pool::{GivenBack, Operation, Outcome, Pool, Verb, MAX_SLOTS};
+use crate::verbs::pool::{GivenBack, Operation, Outcome, Pool, Signals, Verb, MAX_SLOTS};
 use crate::verbs::swap::{Declined, StoreTicket};
 use crate::verbs::wait::Credits;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -148,9 +148,9 @@ impl Stores {
         self.credits.give();
     }
 
-    /// How often the adapter was told of stores, and how often it told of their end.
-    pub(crate) fn signals(&self) -> (u64, u64) {
-        self.pool.counts()
+    /// What the adapter had to do with them.
+    pub(crate) fn signals(&self) -> Signals {
+        self.pool.signals()
     }
 
     /// How many were stored, and how many failed on the way.
