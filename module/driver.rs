@@ -89,6 +89,7 @@ impl Backend for Driver {
 
     fn commit(&self) {
         self.stores.commit();
+        self.loads.pump();
     }
 
     fn load(&self, ticket: LoadTicket) -> Result<(), Failed> {

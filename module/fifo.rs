@@ -37,6 +37,11 @@ impl<T, const N: usize> Fifo<T, N> {
         self.items.get(last)?.as_ref()
     }
 
+    /// All that are in it, from the first to the last.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        (0..self.len).filter_map(|at| self.items.get((self.first + at) % N)?.as_ref())
+    }
+
     /// Puts one at the end; gives it back if there is no room.
     pub(crate) fn push(&mut self, item: T) -> Result<(), T> {
         if self.len == N {

@@ -11,13 +11,13 @@
 //! [`Loads::accept`] sleeps, while too many loads are under way. Nothing is allocated.
 
 use crate::complaint::Complaint;
-use crate::driver::{self, now_ns};
+use crate::driver::{self, now_ms, now_ns};
 use crate::errno;
 use crate::fifo::Fifo;
 use crate::latency;
 use crate::map::Path;
 use crate::session;
-use crate::verbs::pool::{Operation, Outcome, Pool, Times, Verb};
+use crate::verbs::pool::{Operation, Outcome, Pool, Refused, Signals, Times, Verb};
 use crate::verbs::swap::{Failed, LoadTicket};
 use crate::verbs::wait::Credits;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -62,6 +62,8 @@ struct State {
     path: Option<Path>,
     // How many may be out.
     window: usize,
+    // How long the session may take for one of them at least.
+    patience_ms: u32,
     out: usize,
     waiting: Fifo<Load, LIMIT>,
 }
@@ -84,7 +86,7 @@ impl Loads {
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             state <- new_spinlock!(
-                State { path: None, window: 0, out: 0, waiting: Fifo::new() },
+                State { path: None, window: 0, patience_ms: 0, out: 0, waiting: Fifo::new() },
                 "remoteswap_loads"
             ),
             credits <- Credits::new(LIMIT as u16),
@@ -94,11 +96,13 @@ impl Loads {
         })
     }
 
-    /// From now on loads are posted there, `window` at a time.
-    pub(crate) fn open(&self, path: Path, window: usize) {
+    /// From now on loads are posted there, `window` at a time. The session has `patience_ms` for
+    /// each, however soon its own time is over.
+    pub(crate) fn open(&self, path: Path, window: usize, patience_ms: u32) {
         let mut state = self.state.lock();
         state.path = Some(path);
         state.window = window;
+        state.patience_ms = patience_ms;
         drop(state);
         self.pump();
     }
@@ -109,12 +113,18 @@ impl Loads {
         let _path = self.state.lock().path.take();
     }
 
+    /// Takes back what did not complete: the queue pair was drained. Not every driver tells of each
+    /// READ whose connection has ended, and one that is never taken back would be overdue for ever.
+    pub(crate) fn drained(&self) {
+        self.pool.abandon();
+    }
+
     /// Runs `act` with the session, and so before it ends. May not sleep.
     pub(crate) fn with_path<R>(&self, act: impl FnOnce(&Path) -> R) -> Option<R> {
         self.state.lock().path.as_ref().map(act)
     }
 
-    /// Takes a load in.
+    /// Takes a load in, for the next [`Loads::pump`].
     pub(crate) fn accept(&self, ticket: LoadTicket, timeout_ms: u32) -> Result<(), Failed> {
         let asked = now_ns();
         let wish = Wish {
@@ -122,48 +132,85 @@ impl Loads {
             due: asked / NSEC_PER_MSEC as u64 + u64::from(timeout_ms),
             of_fault: ticket.of_fault(),
         };
-        if !self.credits.take(timeout_ms) {
+        if !self.credit(timeout_ms) {
             self.errors.fetch_add(1, Ordering::Relaxed);
             return Err(ticket.fail(errno::timed_out()));
         }
         self.park(Load { ticket, wish });
-        self.pump();
         Ok(())
     }
 
-    /// Posts what waits, as far as it may be out.
+    /// Those that wait for the pump have credits too, and give them back only when they are posted.
+    fn credit(&self, timeout_ms: u32) -> bool {
+        if self.credits.try_take() {
+            return true;
+        }
+        self.pump();
+        self.credits.take(timeout_ms)
+    }
+
+    /// Posts what waits, as far as it may be out: those beside each other together.
     pub(crate) fn pump(&self) {
         loop {
             let mut guard = self.state.lock();
             let state = &mut *guard;
-            if state.out >= state.window {
+            let Some(path) = &state.path else { return };
+            let now = now_ms();
+            let mut over = None;
+            let mut refused = None;
+            while state.out < state.window {
+                let Some(load) = state.waiting.pop() else {
+                    break;
+                };
+                if load.wish.due <= now {
+                    // It has had its time. Posted it would only end this session too.
+                    over = Some((load, errno::timed_out()));
+                    break;
+                }
+                let Some(route) = path.page(Verb::Read, load.ticket.slot()) else {
+                    // No place, so it never was stored in this memory.
+                    over = Some((load, EIO));
+                    break;
+                };
+                let Load { ticket, wish } = load;
+                // However late it is, a session has its time for it.
+                let patience = now + u64::from(state.patience_ms);
+                match self
+                    .pool
+                    .hold(path.qp(), route, ticket, wish, wish.due.max(patience))
+                {
+                    Ok(()) => state.out += 1,
+                    Err(error) => {
+                        refused = Some(error);
+                        break;
+                    }
+                }
+            }
+            let posted = self.pool.commit(path.qp());
+            drop(guard);
+            if let Err((error, back)) = posted {
+                for (ticket, wish) in back {
+                    self.state.lock().out -= 1;
+                    self.park(Load { ticket, wish });
+                }
+                session::fail(Complaint::Verbs("posting loads", error));
+            }
+            if let Some(Refused {
+                memory: ticket,
+                context: wish,
+                error,
+            }) = refused
+            {
+                self.park(Load { ticket, wish });
+                // With no room a completion or the next tick goes on here.
+                if error != EAGAIN && error != ENOMEM {
+                    session::fail(Complaint::Verbs("preparing a load", error));
+                }
                 return;
             }
-            let Some(path) = &state.path else { return };
-            let Some(load) = state.waiting.pop() else {
-                return;
-            };
-            let Some(route) = path.page(Verb::Read, load.ticket.slot()) else {
-                drop(guard);
-                // No place, so it never was stored in this memory.
-                self.end(load, Err(EIO));
-                continue;
-            };
-            let Load { ticket, wish } = load;
-            match self.pool.post(path.qp(), route, ticket, wish, wish.due) {
-                Ok(()) => state.out += 1,
-                Err(refused) => {
-                    drop(guard);
-                    self.park(Load {
-                        ticket: refused.memory,
-                        wish: refused.context,
-                    });
-                    // With no room a completion or the next tick goes on here.
-                    if refused.error != EAGAIN && refused.error != ENOMEM {
-                        session::fail(Complaint::Verbs("posting a load", refused.error));
-                    }
-                    return;
-                }
+            match over {
+                Some((load, error)) => self.end(load, Err(error)),
+                None => return,
             }
         }
     }
@@ -190,6 +237,11 @@ impl Loads {
             self.errors.load(Ordering::Relaxed),
             self.state.lock().waiting.len(),
         )
+    }
+
+    /// What the adapter had to do with them.
+    pub(crate) fn signals(&self) -> Signals {
+        self.pool.signals()
     }
 
     fn completed(&self, load: Load, outcome: Outcome) {

@@ -251,7 +251,11 @@ impl Session {
         progress.said = None;
         driver.stores.open(Path::new(store, map));
         let window = usize::from(line.reads).min(load::DEPTH) - control::READS;
-        driver.loads.open(Path::new(&line.qp, map), window);
+        driver.loads.open(
+            Path::new(&line.qp, map),
+            window,
+            driver.config.store_timeout_ms,
+        );
         // Packets go out, so those of the sessions before have.
         progress.ended.clear();
     }
@@ -262,6 +266,7 @@ impl Session {
         let link = mem::take(&mut progress.link);
         link.end();
         driver.stores.drained();
+        driver.loads.drained();
         self.control.abandon();
         progress.ended.put(link);
         // What failed meanwhile did so because of this.

@@ -136,11 +136,14 @@ impl Files for Contents {
         writeln!(out, "capacity_pages {}", shown.capacity())?;
         writeln!(out, "stores {stores}")?;
         writeln!(out, "store_errors {store_errors}")?;
-        let (doorbells, completions) = driver.stores.signals();
-        writeln!(out, "store_doorbells {doorbells}")?;
-        writeln!(out, "store_completions {completions}")?;
+        let signals = driver.stores.signals();
+        writeln!(out, "store_doorbells {}", signals.doorbells)?;
+        writeln!(out, "store_requests {}", signals.requests)?;
+        writeln!(out, "store_completions {}", signals.completions)?;
         writeln!(out, "loads {loads}")?;
         writeln!(out, "load_errors {load_errors}")?;
+        let signals = driver.loads.signals();
+        writeln!(out, "load_requests {}", signals.requests)?;
         writeln!(out, "loads_parked {parked}")?;
         writeln!(out, "sessions {}", shown.sessions.load(Ordering::Relaxed))
     }

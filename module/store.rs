@@ -20,7 +20,7 @@ use crate::driver::{self, now_ms, now_ns};
 use crate::latency;
 use crate::map::Path;
 use crate::session;
-use crate::verbs::pool::{GivenBack, Operation, Outcome, Pool, Times, Verb, MAX_SLOTS};
+use crate::verbs::pool::{GivenBack, Operation, Outcome, Pool, Signals, Times, Verb, MAX_SLOTS};
 use crate::verbs::swap::{Declined, StoreTicket};
 use crate::verbs::wait::Credits;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -152,9 +152,9 @@ impl Stores {
         self.credits.give();
     }
 
-    /// How often the adapter was told of stores, and how often it told of their end.
-    pub(crate) fn signals(&self) -> (u64, u64) {
-        self.pool.counts()
+    /// What the adapter had to do with them.
+    pub(crate) fn signals(&self) -> Signals {
+        self.pool.signals()
     }
 
     /// How many were stored, and how many failed on the way.
@@ -174,7 +174,7 @@ impl Operation for Store {
     type Context = ();
 
     fn completed(ticket: StoreTicket, (): (), outcome: Outcome, times: Option<Times>) {
-        if let Some(times) = times {
+        if let Some(times) = times.filter(|times| times.last) {
             latency::STORE_GATHER.record(times.posted.saturating_sub(times.held));
             latency::STORE_BATCH.record(times.ended.saturating_sub(times.posted));
         }

@@ -64,6 +64,11 @@ impl Tree<'_> {
         if stale.exists() {
             std::fs::remove_file(&stale).map_err(Error::file("remove", stale))?;
         }
+        // Files that were copied or restored are as they were, but git would
+        // write each of them again. It fails for those that do differ.
+        git_command()
+            .args(["update-index", "--refresh", "-q"])
+            .lines(self.0, lock, |_| Ok(()))?;
         git_command()
             .args(["checkout", "--quiet", "--force", "--detach", commit])
             .run("checking the patched source out", self.0, lock)

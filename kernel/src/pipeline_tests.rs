@@ -59,6 +59,24 @@ fn only_what_a_changed_patch_touches_is_written() {
 }
 
 #[test]
+fn a_source_that_was_restored_is_not_written_again() {
+    let mut bench = Bench::new();
+    bench.ensure().expect("builds");
+    let other = bench.builder.cache.linux().join("other.c");
+    let before = modified(other.clone());
+    let copy = other.with_extension("copy");
+    fs::copy(&other, &copy).expect("copy");
+    let file = fs::File::options().append(true).open(&copy).expect("open");
+    file.set_modified(before).expect("set");
+    fs::rename(&copy, &other).expect("rename");
+
+    bench.write("patches/0001-one.patch", &patch_to("second"));
+    let second = bench.ensure().expect("builds");
+    assert_eq!(read(&second.vmlinux), "second\n");
+    assert_eq!(before, modified(other));
+}
+
+#[test]
 fn a_module_is_built_against_its_own_kernel() {
     let mut bench = Bench::new();
     let first = bench.ensure().expect("builds");

@@ -17,11 +17,15 @@
 //!   until its queue pair was drained. There is no other way back: a timeout does not end it, and
 //!   [`Qp`](super::qp::Qp) waits for both before it goes.
 //!
-//! Of operations that are held and posted together only the last asks for a completion. A queue
-//! pair executes in order (InfiniBand Architecture Specification, volume 1, 9.5 and 10.8.3): that
-//! one ends all that were posted before it. A failed one completes unasked, and so does each
-//! behind it; those before it without a completion were done, but whoever waits for them is told
-//! of the failure all the same, since the session is over.
+//! Operations that are held one after the other, and whose places at the peer follow each other,
+//! become one work request of several pieces: the adapter, the peer's and, with packets of their
+//! size, the wire have less to do for each. Its completion is that of the last one in it.
+//!
+//! Of WRITEs that are posted together only the last asks for a completion, of READs each: somebody
+//! waits for it. A queue pair executes in order (InfiniBand Architecture Specification, volume 1,
+//! 9.5 and 10.8.3): a completion ends all that were posted before it. A failed one completes
+//! unasked, and so does each behind it; those before it without a completion were done, but
+//! whoever waits for them is told of the failure all the same, since the session is over.
 //!
 //! Over iWARP a WRITE completes when it is sent. There a small READ of the same queue pair is
 //! posted behind the last one, and its completion stands for all: it is answered after what was
@@ -78,8 +82,10 @@ pub(crate) struct Times {
     pub(crate) held: u64,
     /// It was about to be posted.
     pub(crate) posted: u64,
-    /// Its completion came.
+    /// Its completion, or that of a part of it, came.
     pub(crate) ended: u64,
+    /// This is the last one that came with it.
+    pub(crate) last: bool,
 }
 
 /// How an operation ended.
@@ -153,9 +159,10 @@ struct Slot<O: Operation> {
     index: u8,
     // When it must have completed, in the caller's clock; `u64::MAX` while free.
     due: AtomicU64,
-    // Of the list that it was the last one of.
+    // Of the list that it was posted with.
     held_ns: AtomicU64,
     posted_ns: AtomicU64,
+    // Alone, or with those that are held behind it.
     request: UnsafeCell<bindings::ib_rdma_wr>,
     sge: UnsafeCell<bindings::ib_sge>,
     posted: UnsafeCell<Option<Posted<O>>>,
@@ -189,6 +196,7 @@ impl<O: Operation> Slot<O> {
             held: self.held_ns.load(Ordering::Relaxed),
             posted: self.posted_ns.load(Ordering::Relaxed),
             ended,
+            last: false,
         }
     }
 
@@ -199,12 +207,56 @@ impl<O: Operation> Slot<O> {
 }
 
 struct Order {
-    // To be posted by the next commit, linked one to the next.
+    // To be posted by the next commit.
     held: Fifo<u8, MAX_SLOTS>,
     // When the first of them was held back.
     held_ns: u64,
+    last: Option<Last>,
+    // The pieces of those requests, in the order of `held`.
+    pieces: [bindings::ib_sge; MAX_SLOTS],
     // Posted and not completed.
     posted: Fifo<u8, MAX_SLOTS>,
+}
+
+/// The last one of the list of requests that the held ones make.
+struct Last {
+    // Whose it is.
+    index: u8,
+    // Where it ends at the peer.
+    end: u64,
+}
+
+impl Last {
+    /// Whether another request can be a piece of this one, which may have so many.
+    fn takes(&self, this: &bindings::ib_rdma_wr, next: &bindings::ib_rdma_wr, most: usize) -> bool {
+        this.wr.opcode == next.wr.opcode
+            && this.rkey == next.rkey
+            && self.end == next.remote_addr
+            && (this.wr.num_sge as usize) < most
+    }
+}
+
+impl Order {
+    fn new() -> Order {
+        Order {
+            held: Fifo::new(),
+            held_ns: 0,
+            last: None,
+            pieces: [bindings::ib_sge::default(); MAX_SLOTS],
+            posted: Fifo::new(),
+        }
+    }
+}
+
+/// How often a pool and its adapter have had to do with each other.
+#[derive(Clone, Copy)]
+pub(crate) struct Signals {
+    /// The adapter was told of work.
+    pub(crate) doorbells: u64,
+    /// Work requests that it was given.
+    pub(crate) requests: u64,
+    /// It told of their end.
+    pub(crate) completions: u64,
 }
 
 /// Slots for up to [`MAX_SLOTS`] operations of a kind, on one queue pair at a time.
@@ -221,6 +273,7 @@ pub(crate) struct Pool<O: Operation> {
     #[pin]
     order: SpinLock<Order>,
     doorbells: AtomicU64,
+    requests: AtomicU64,
     completions: AtomicU64,
 }
 
@@ -244,11 +297,9 @@ impl<O: Operation> Pool<O> {
             pin_init!(Self {
                 slots,
                 busy: AtomicU64::new(0),
-                order <- new_spinlock!(
-                    Order { held: Fifo::new(), held_ns: 0, posted: Fifo::new() },
-                    "remoteswap_order"
-                ),
+                order <- new_spinlock!(Order::new(), "remoteswap_order"),
                 doorbells: AtomicU64::new(0),
+                requests: AtomicU64::new(0),
                 completions: AtomicU64::new(0),
             }),
             GFP_KERNEL,
@@ -267,7 +318,7 @@ impl<O: Operation> Pool<O> {
     ) -> Result<(), Refused<O>> {
         let slot = self.fill(qp, route, memory, context, due)?;
         let mut order = self.order.lock();
-        self.hold_slot(&mut order, slot);
+        self.hold_slot(&mut order, qp, slot);
         let posted = self.flush(&mut order, qp);
         drop(order);
         posted.or_else(|(error, mut back)| match back.next() {
@@ -295,11 +346,11 @@ impl<O: Operation> Pool<O> {
         if order.held.first().is_none() {
             order.held_ns = now_ns();
         }
-        self.hold_slot(&mut order, slot);
+        self.hold_slot(&mut order, qp, slot);
         Ok(())
     }
 
-    /// Posts all that is held: one doorbell, one completion.
+    /// Posts all that is held: one doorbell, and for WRITEs one completion.
     pub(crate) fn commit(self: &Arc<Self>, qp: &Qp) -> Result<(), (Error, GivenBack<O>)> {
         self.flush(&mut self.order.lock(), qp)
     }
@@ -313,6 +364,7 @@ impl<O: Operation> Pool<O> {
             // As many as there are slots.
             let _ = slots.push(index);
         }
+        order.last = None;
         drop(order);
         let back = GivenBack {
             pool: self.clone(),
@@ -329,12 +381,13 @@ impl<O: Operation> Pool<O> {
         dues.min().filter(|due| *due != u64::MAX)
     }
 
-    /// How often the adapter was told of work, and how often it told of its end.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        (
-            self.doorbells.load(Ordering::Relaxed),
-            self.completions.load(Ordering::Relaxed),
-        )
+    /// Since the pool was made.
+    pub(crate) fn signals(&self) -> Signals {
+        Signals {
+            doorbells: self.doorbells.load(Ordering::Relaxed),
+            requests: self.requests.load(Ordering::Relaxed),
+            completions: self.completions.load(Ordering::Relaxed),
+        }
     }
 
     /// Claims a slot and makes a work request in it.
@@ -380,10 +433,10 @@ impl<O: Operation> Pool<O> {
             rkey: route.rkey,
             ..Default::default()
         };
-        request.wr.__bindgen_anon_1.wr_cqe = slot.cqe.get();
-        request.wr.sg_list = slot.sge.get();
-        request.wr.num_sge = 1;
         request.wr.opcode = opcode;
+        if route.verb == Verb::Read {
+            request.wr.send_flags = bindings::ib_send_flags_IB_SEND_SIGNALED as i32;
+        }
         let posted = Posted {
             pool: self.clone(),
             memory,
@@ -400,27 +453,59 @@ impl<O: Operation> Pool<O> {
         Ok(slot)
     }
 
-    fn hold_slot(&self, order: &mut Order, slot: &Slot<O>) {
-        if let Some(last) = order.held.last().and_then(|last| self.slot(*last)) {
-            // SAFETY: Held, so it is this function's: it has the lock.
-            unsafe { (*last.wr()).next = slot.wr() };
-        }
-        // There is room for every slot, and this one was not in it.
+    /// Puts a slot behind those that are held: into the last one's request, or with its own.
+    fn hold_slot(&self, order: &mut Order, qp: &Qp, slot: &Slot<O>) {
+        let Some(piece) = order.pieces.get_mut(order.held.len()) else {
+            // There is room for every slot, and this one was not in it.
+            return;
+        };
+        let before = order.last.take().and_then(|last| {
+            let slot = self.slot(last.index)?;
+            Some((last, slot.request.get()))
+        });
+        // SAFETY: All are held, or claimed by the caller, so they are this function's: it has the
+        // lock.
+        let (request, before) = unsafe {
+            *piece = *slot.sge.get();
+            let before = before.map(|(last, request)| (last, &mut *request));
+            (&mut *slot.request.get(), before)
+        };
+        let end = request.remote_addr.wrapping_add(u64::from(piece.length));
+        let most = qp.pieces(request.wr.opcode);
+        let index = match before {
+            Some((last, taker)) if last.takes(taker, request, most) => {
+                taker.wr.num_sge += 1;
+                taker.wr.__bindgen_anon_1.wr_cqe = slot.cqe.get();
+                last.index
+            }
+            before => {
+                request.wr.sg_list = piece;
+                request.wr.num_sge = 1;
+                request.wr.__bindgen_anon_1.wr_cqe = slot.cqe.get();
+                if let Some((_, before)) = before {
+                    before.wr.next = &mut request.wr;
+                }
+                self.requests.fetch_add(1, Ordering::Relaxed);
+                slot.index
+            }
+        };
+        order.last = Some(Last { index, end });
         let _ = order.held.push(slot.index);
     }
 
     fn flush(self: &Arc<Self>, order: &mut Order, qp: &Qp) -> Result<(), (Error, GivenBack<O>)> {
         let ends = (
             order.held.first().and_then(|first| self.slot(*first)),
+            order.last.take().and_then(|last| self.slot(last.index)),
             order.held.last().and_then(|last| self.slot(*last)),
         );
-        let (Some(first), Some(last)) = ends else {
+        let (Some(first), Some(last_request), Some(last)) = ends else {
             return Ok(());
         };
         let mut sink = bindings::ib_sge::default();
         let mut fence = bindings::ib_rdma_wr::default();
         // SAFETY: Held, so it is this function's: it has the lock.
-        let request = unsafe { &mut *last.request.get() };
+        let request = unsafe { &mut *last_request.request.get() };
         let is_write = request.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE;
         if let Some(given) = qp.fence().filter(|_| is_write) {
             sink = given;
@@ -436,11 +521,14 @@ impl<O: Operation> Pool<O> {
             request.wr.send_flags = bindings::ib_send_flags_IB_SEND_SIGNALED as i32;
         }
         self.doorbells.fetch_add(1, Ordering::Relaxed);
-        last.held_ns.store(order.held_ns, Ordering::Relaxed);
-        last.posted_ns.store(now_ns(), Ordering::Relaxed);
-        // SAFETY: The list and what it names is in the slots, which stay by the references in
-        // `posted`, or copied by the call. The memory stays, mapped, until `done` or until the
-        // queue pair is drained; the sink as long as the queue pair.
+        let now = now_ns();
+        for slot in order.held.iter().filter_map(|index| self.slot(*index)) {
+            slot.held_ns.store(order.held_ns, Ordering::Relaxed);
+            slot.posted_ns.store(now, Ordering::Relaxed);
+        }
+        // SAFETY: The list and the completions that it names are in the slots, which stay by the
+        // references in `posted`; its pieces are copied by the call. The memory stays, mapped, until
+        // `done` or until the queue pair is drained; the sink as long as the queue pair.
         let (mut refused, result) = match unsafe { qp.post_send(first.wr()) } {
             Ok(()) => (ptr::null(), Ok(())),
             Err((bad, error)) => (bad, Err(error)),
@@ -528,7 +616,8 @@ impl<O: Operation> Pool<O> {
             };
             // SAFETY: Just taken out; the adapter has done with it, by what is said at the top.
             if let Some((memory, context)) = unsafe { self.take(first) } {
-                let times = times.filter(|_| first == index);
+                let last = first == index;
+                let times = times.map(|times| Times { last, ..times });
                 O::completed(memory, context, outcome, times);
             }
             if first == index {

@@ -20,8 +20,10 @@ use kernel::error::to_result;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-/// A queue pair that only sends: one-sided operations, each with one piece of memory. Dropping it
-/// [ends](Qp::end) it.
+/// Most pieces of memory that a work request has: more make it no cheaper by the page.
+const MAX_PIECES: u32 = 16;
+
+/// A queue pair that only sends: one-sided operations. Dropping it [ends](Qp::end) it.
 ///
 /// # Invariants
 ///
@@ -34,6 +36,8 @@ pub(crate) struct Qp {
     // Whether it was told that this is the end.
     ended: AtomicBool,
     fence: Option<Fence>,
+    // How many pieces a WRITE may have, and a READ.
+    pieces: (u32, u32),
     pd: Arc<Pd>,
     // Goes after the queue pair, which is dropped first by hand.
     _cq: Arc<Cq>,
@@ -63,10 +67,14 @@ impl Qp {
         let depth = posts + 1;
         let device = id.device()?;
         // SAFETY: `id` keeps the device, and its attributes never change.
-        let (max_wr, max_cqe) = unsafe {
+        let (max_wr, max_cqe, max_sge, max_sge_rd) = unsafe {
             let attrs = &(*device.as_ptr()).attrs;
-            (attrs.max_qp_wr, attrs.max_cqe)
+            let sges = (attrs.max_send_sge, attrs.max_sge_rd);
+            (attrs.max_qp_wr, attrs.max_cqe, sges.0, sges.1)
         };
+        let writes = (max_sge as u32).clamp(1, MAX_PIECES);
+        // Not every driver says how many a READ may have.
+        let reads = (max_sge_rd as u32).clamp(1, writes);
         // One receive that is never posted: not every driver takes none.
         let entries = depth + 1;
         if i64::from(depth) > i64::from(max_wr) || i64::from(entries) > i64::from(max_cqe) {
@@ -82,7 +90,7 @@ impl Qp {
             cap: bindings::ib_qp_cap {
                 max_send_wr: depth,
                 max_recv_wr: 1,
-                max_send_sge: 1,
+                max_send_sge: writes,
                 max_recv_sge: 1,
                 ..Default::default()
             },
@@ -96,6 +104,7 @@ impl Qp {
             used: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             fence: None,
+            pieces: (writes, reads),
             pd,
             _cq: cq,
             id: id.clone(),
@@ -124,6 +133,16 @@ impl Qp {
         // SAFETY: By the type invariants and this function's contract.
         to_result(unsafe { bindings::remoteswap_shim_post_send(self.raw.as_ptr(), list, &mut bad) })
             .map_err(|error| (bad, error))
+    }
+
+    /// How many pieces of memory a work request may have.
+    pub(super) fn pieces(&self, opcode: bindings::ib_wr_opcode) -> usize {
+        let (writes, reads) = self.pieces;
+        let most = match opcode {
+            bindings::ib_wr_opcode_IB_WR_RDMA_READ => reads,
+            _ => writes,
+        };
+        most as usize
     }
 
     /// Disconnects, and returns when the adapter has given back all that was posted.

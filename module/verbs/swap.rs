@@ -172,10 +172,10 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Called by reclaim: does not allocate, and sleeps for a stated time at most.
     fn store(&self, ticket: StoreTicket) -> Result<(), Declined>;
 
-    /// Starts all stores that were taken. Called by reclaim too.
+    /// Starts all stores and loads that were taken. Called by reclaim too.
     fn commit(&self);
 
-    /// Loads a page, or fails. May sleep.
+    /// Loads a page with the next [`commit`](Backend::commit), which follows, or fails. May sleep.
     fn load(&self, ticket: LoadTicket) -> Result<(), Failed>;
 }
 

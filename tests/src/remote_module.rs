@@ -36,6 +36,17 @@ pub fn connect(guest: &Guest) -> Result<()> {
     wait_for_state(guest, "up", scaled(CONNECT)?)
 }
 
+/// A number in the module's status.
+pub fn count(guest: &Guest, name: &str) -> Result<u64> {
+    let status = status(guest)?;
+    let count = status
+        .get(name)
+        .with_context(|| format!("no {name} in the module's status"))?;
+    count
+        .parse()
+        .with_context(|| format!("{name} of the module's status"))
+}
+
 /// Waits until the module's session is in `state`.
 pub fn wait_for_state(guest: &Guest, state: &str, limit: Duration) -> Result<()> {
     wait_until(&format!("state {state} of remoteswap"), limit, || {
