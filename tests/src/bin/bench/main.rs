@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attended;
 mod env;
 mod link;
 

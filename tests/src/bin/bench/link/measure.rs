@@ -1,0 +1,302 @@
+//! What swap does beside what the same link does without it, on a running
+//! cluster that swaps to the memory server.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rapidswap_tests::guest::Guest;
+use rapidswap_tests::limit::Limit;
+use rapidswap_tests::median::median;
+use rapidswap_tests::memory_server::ADDRESS;
+use rapidswap_tests::perftest::{average_mib_per_second, typical_latency_us};
+use rapidswap_tests::remote_module::selftest;
+use rapidswap_tests::reports::{self, FaultTimes, Faults, PAGE_PATTERN, PageIns, PageOuts, parse};
+use rapidswap_tests::scene::Scene;
+use rapidswap_tests::table::Table;
+use rapidswap_tests::wait::wait_until;
+use serde::Serialize;
+
+/// Median fault of swap over NVMe over RDMA in units of `ib_read_lat`, on the
+/// same link between the same nodes: what this is measured against.
+const REFERENCE: f64 = 2.1;
+
+/// Memory of the program whose faults are timed, and its limit meanwhile.
+const FAULTS_MIB: &str = "24";
+const FAULTS_LIMIT_MIB: u64 = 8;
+
+/// Samples in a round: enough for a 99th percentile, and some seconds under
+/// TCG.
+const SAMPLES: usize = 5000;
+
+/// Enough for a median.
+const FEW_SAMPLES: usize = 500;
+
+/// perftest now and then hangs, or finds its port still in use.
+const PERFTEST_TRIES: u16 = 4;
+const PERFTEST_LIMIT: Duration = Duration::from_secs(60);
+
+/// Pages that are read at once around a fault, as a power of two.
+const PAGE_CLUSTER: &str = "/proc/sys/vm/page-cluster";
+
+/// Every round's result, in the order of the rounds.
+#[derive(Clone, Default, Serialize)]
+pub struct Rounds {
+    fault_us: Vec<f64>,
+    fault_p99_us: Vec<f64>,
+    selftest_read_us: Vec<f64>,
+    selftest_read_p99_us: Vec<f64>,
+    ib_read_lat_us: Vec<f64>,
+    pageout_mib_s: Vec<f64>,
+    ib_write_bw_mib_s: Vec<f64>,
+    pagein_mib_s: Vec<f64>,
+    ib_read_bw_mib_s: Vec<f64>,
+}
+
+/// Medians over the rounds, and what they are as ratios.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measured {
+    fault_us: f64,
+    fault_p99_us: f64,
+    selftest_read_us: f64,
+    selftest_read_p99_us: f64,
+    ib_read_lat_us: f64,
+    /// Median fault to the module's own READ, in the same session.
+    pub fault_to_selftest: f64,
+    /// Likewise of what 99 of 100 are not above.
+    pub fault_p99_to_selftest_p99: f64,
+    fault_to_ib_read_lat: f64,
+    reference_fault_to_ib_read_lat: f64,
+    pageout_mib_s: f64,
+    ib_write_bw_mib_s: f64,
+    /// Page-out of touched memory to WRITEs of a page.
+    pub pageout_to_ib_write_bw: f64,
+    pagein_mib_s: f64,
+    ib_read_bw_mib_s: f64,
+    /// Reading memory page after page to READs of a page, 16 at a time.
+    pub pagein_to_ib_read_bw: f64,
+}
+
+impl Rounds {
+    /// Measures one more.
+    pub fn measure(&mut self, scene: &Scene) -> Result<()> {
+        let seed = self.fault_us.len();
+        let faults = one_page_a_fault(&scene.client, || faults(&scene.client, seed))?;
+        self.fault_us.push(faults.p50 as f64 / 1000.0);
+        self.fault_p99_us.push(faults.p99 as f64 / 1000.0);
+
+        let mut reads = selftest(&scene.client, SAMPLES)?;
+        reads.sort_unstable();
+        let rank = |percent: usize| reads.get((reads.len() * percent).div_ceil(100).max(1) - 1);
+        let us = |ns: Option<&u64>| ns.map(|&ns| ns as f64 / 1000.0);
+        let middle = us(rank(50)).context("the self-test measured nothing")?;
+        self.selftest_read_us.push(middle);
+        self.selftest_read_p99_us.extend(us(rank(99)));
+
+        let latency = Perftest::new("ib_read_lat", FEW_SAMPLES, typical_latency_us);
+        self.ib_read_lat_us.push(latency.run(scene)?);
+        self.pageout_mib_s.push(pageout_mib_s(&scene.client)?);
+        let writes = Perftest::new("ib_write_bw", 4096, average_mib_per_second);
+        self.ib_write_bw_mib_s.push(writes.run(scene)?);
+        self.pagein_mib_s.push(pagein_mib_s(&scene.client)?);
+        let reads = Perftest {
+            options: &["-o", "16"],
+            ..Perftest::new("ib_read_bw", 4096, average_mib_per_second)
+        };
+        self.ib_read_bw_mib_s.push(reads.run(scene)?);
+        Ok(())
+    }
+
+    /// What they come to.
+    pub fn medians(&self) -> Result<Measured> {
+        let middle = |values: &[f64]| median(values).context("no rounds");
+        let fault_us = middle(&self.fault_us)?;
+        let fault_p99_us = middle(&self.fault_p99_us)?;
+        let selftest_read_us = middle(&self.selftest_read_us)?;
+        let selftest_read_p99_us = middle(&self.selftest_read_p99_us)?;
+        let ib_read_lat_us = middle(&self.ib_read_lat_us)?;
+        let pageout_mib_s = middle(&self.pageout_mib_s)?;
+        let ib_write_bw_mib_s = middle(&self.ib_write_bw_mib_s)?;
+        let pagein_mib_s = middle(&self.pagein_mib_s)?;
+        let ib_read_bw_mib_s = middle(&self.ib_read_bw_mib_s)?;
+        Ok(Measured {
+            fault_us,
+            fault_p99_us,
+            selftest_read_us,
+            selftest_read_p99_us,
+            ib_read_lat_us,
+            fault_to_selftest: fault_us / selftest_read_us,
+            fault_p99_to_selftest_p99: fault_p99_us / selftest_read_p99_us,
+            fault_to_ib_read_lat: fault_us / ib_read_lat_us,
+            reference_fault_to_ib_read_lat: REFERENCE,
+            pageout_mib_s,
+            ib_write_bw_mib_s,
+            pageout_to_ib_write_bw: pageout_mib_s / ib_write_bw_mib_s,
+            pagein_mib_s,
+            ib_read_bw_mib_s,
+            pagein_to_ib_read_bw: pagein_mib_s / ib_read_bw_mib_s,
+        })
+    }
+}
+
+/// Does something with read-ahead off, which would be measured otherwise, and
+/// puts it back.
+fn one_page_a_fault<T>(client: &Guest, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let usual = client.read(PAGE_CLUSTER)?;
+    client.write(PAGE_CLUSTER, "0")?;
+    let done = work();
+    client.write(PAGE_CLUSTER, usual.trim())?;
+    done
+}
+
+impl Measured {
+    /// For people.
+    pub fn rows(&self, table: &mut Table) {
+        let us = |p50: f64, p99: f64| format!("{p50:.0} us, p99 {p99:.0} us");
+        table.row("random fault", us(self.fault_us, self.fault_p99_us));
+        let read = us(self.selftest_read_us, self.selftest_read_p99_us);
+        table.row("self-test READ", read);
+        table.row("ib_read_lat", format!("{:.0} us", self.ib_read_lat_us));
+        let (p50, p99) = (self.fault_to_selftest, self.fault_p99_to_selftest_p99);
+        table.row("fault to self-test", format!("{p50:.2}, p99 {p99:.2}"));
+        table.row(
+            "fault to ib_read_lat",
+            format!(
+                "{:.2} (swap over NVMe/RDMA: {:.1})",
+                self.fault_to_ib_read_lat, self.reference_fault_to_ib_read_lat
+            ),
+        );
+        let mut rate = |name: &str, value: f64| table.row(name, format!("{value:.1} MiB/s"));
+        rate("page-out", self.pageout_mib_s);
+        rate("ib_write_bw", self.ib_write_bw_mib_s);
+        rate("page-in, in order", self.pagein_mib_s);
+        rate("ib_read_bw -o 16", self.ib_read_bw_mib_s);
+        let mut ratio = |name: &str, value: f64| table.row(name, format!("{value:.2}"));
+        ratio("page-out to ib_write_bw", self.pageout_to_ib_write_bw);
+        ratio("page-in to ib_read_bw", self.pagein_to_ib_read_bw);
+    }
+}
+
+/// Median of random faults on pages that are remote. The limit is lifted
+/// before the first, so that no reclaim is in it.
+fn faults(client: &Guest, seed: usize) -> Result<FaultTimes> {
+    let limit = Limit::new(client, FAULTS_LIMIT_MIB)?;
+    let (samples, seed) = (SAMPLES.to_string(), seed.to_string());
+    let sampling = ["--samples", &samples, "--seed", &seed, "--wait"];
+    let command = [
+        &[PAGE_PATTERN, "faults", "--mib", FAULTS_MIB][..],
+        &sampling,
+    ]
+    .concat();
+    let before = client.vmstat()?;
+    let mut program = limit.start(&command)?;
+    program.line()?;
+    limit.lift()?;
+    let filled = client.vmstat()?;
+    program.say("go")?;
+    let faults: Faults = parse(&program.line()?)?;
+    let output = program.finish(Duration::from_secs(60))?;
+    ensure!(output.status.success(), "page-pattern: {}", output.status);
+    ensure!(
+        faults.fault_ns.count == SAMPLES,
+        "{} faults instead of {SAMPLES}: not enough of the memory was out",
+        faults.fault_ns.count
+    );
+    let (out, back) = (filled.since(&before), client.vmstat()?.since(&filled));
+    let (out, back) = out.zip(back).context("no counters of remote swap")?;
+    ensure!(out.disk_writes == 0, "pages went to disk: {out}");
+    ensure!(
+        back.loaded >= faults.fault_ns.count as u64,
+        "faults were not remote loads: {back}"
+    );
+    Ok(faults.fault_ns)
+}
+
+fn pageout_mib_s(client: &Guest) -> Result<f64> {
+    let before = client.vmstat()?;
+    let output = client.ok(&[PAGE_PATTERN, "pageout", "--mib", "16", "--rounds", "1"])?;
+    let report: PageOuts = parse(output.trim())?;
+    let moved = client.vmstat()?.since(&before);
+    let moved = moved.context("no counters of remote swap")?;
+    let round = report.rounds.first().context("no round")?;
+    ensure!(
+        moved.stored >= round.pages_out && moved.disk_writes == 0,
+        "page-outs were not remote stores: {moved}"
+    );
+    Ok(round.mib_per_second)
+}
+
+fn pagein_mib_s(client: &Guest) -> Result<f64> {
+    let before = client.vmstat()?;
+    let output = client.run(&[PAGE_PATTERN, "pagein", "--mib", "16"])?;
+    let report: PageIns = reports::report(&output)?;
+    ensure!(
+        report.corrupt_bytes == 0,
+        "{} corrupt bytes",
+        report.corrupt_bytes
+    );
+    let moved = client.vmstat()?.since(&before);
+    let moved = moved.context("no counters of remote swap")?;
+    ensure!(
+        moved.loaded >= report.pages_in && moved.disk_writes == 0,
+        "page-ins were not remote loads: {moved}"
+    );
+    Ok(report.mib_per_second)
+}
+
+/// A program of perftest, and which number of it is wanted.
+struct Perftest {
+    program: &'static str,
+    iterations: usize,
+    options: &'static [&'static str],
+    result: fn(&str) -> Option<f64>,
+}
+
+impl Perftest {
+    fn new(program: &'static str, iterations: usize, result: fn(&str) -> Option<f64>) -> Perftest {
+        Perftest {
+            program,
+            iterations,
+            options: &[],
+            result,
+        }
+    }
+
+    /// One run between the nodes, tried again with a new port when it hangs
+    /// or breaks off.
+    fn run(&self, scene: &Scene) -> Result<f64> {
+        let mut last = String::new();
+        for attempt in 0..PERFTEST_TRIES {
+            let (port, count) = ((18515 + attempt).to_string(), self.iterations.to_string());
+            let arguments = ["-F", "-d", "rxe0", "-m", "4096", "-s", "4096"];
+            let chosen = ["-n", &count, "-p", &port];
+            let listening = [&[self.program][..], &arguments, self.options, &chosen].concat();
+            let server = scene.server.start(&listening)?;
+            wait_for_listener(&scene.server, &port)?;
+            let client = scene.client.start(&[&listening[..], &[ADDRESS]].concat())?;
+            match client.finish(PERFTEST_LIMIT) {
+                Ok(output) => {
+                    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                    if let Some(value) = (self.result)(&text) {
+                        return Ok(value);
+                    }
+                    last = format!("{}: {text}", output.status);
+                }
+                Err(error) => last = format!("{error:#}"),
+            }
+            // Dropped, the server is killed.
+            drop(server);
+        }
+        let program = self.program;
+        bail!("{program} gave no result in {PERFTEST_TRIES} tries, the last: {last}")
+    }
+}
+
+fn wait_for_listener(guest: &Guest, port: &str) -> Result<()> {
+    let hex = format!(":{:04X} ", port.parse::<u16>()?);
+    wait_until("perftest to listen", Duration::from_secs(20), || {
+        let tables =
+            guest.read("/proc/net/tcp")? + &guest.read("/proc/net/tcp6").unwrap_or_default();
+        let listens = |line: &&str| line.contains(&hex) && line.contains(" 0A ");
+        Ok(tables.lines().find(listens).map(drop))
+    })
+}
