@@ -5,6 +5,7 @@
 mod attended;
 mod env;
 mod link;
+mod swap;
 
 use std::process::ExitCode;
 
@@ -15,8 +16,8 @@ use rapidswap_tests::table::Table;
 use rapidswap_tests::verdict::failed;
 use serde::Serialize;
 
-/// Measures swap against the link itself, or with `env` the environment
-/// against other tools.
+/// Measures swap against the link itself, with `swap` against other swap, or
+/// with `env` the environment against other tools.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -38,6 +39,9 @@ enum Command {
     /// Bring-up, commands, verdicts, builds and tests, beside vmtest and
     /// virtme-ng; all of it takes about an hour on two cores.
     Env(env::Env),
+    /// Jobs whose memory is swapped to the memory server, to NVMe over RDMA,
+    /// to NBD, to zram and to the disk; half an hour on two cores.
+    Swap(swap::Swap),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +53,9 @@ fn main() -> ExitCode {
         }
         Some(Command::Env(options)) => {
             env::bench(options).and_then(|found| show(&cli, &found, &found.table()))
+        }
+        Some(Command::Swap(options)) => {
+            swap::bench(options, &reporter).and_then(|found| show(&cli, &found, &found.table()))
         }
     };
     match done {

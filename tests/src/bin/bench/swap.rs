@@ -1,0 +1,311 @@
+//! Swap to the memory server beside what people would use instead: the same
+//! jobs on the same two nodes and the same link, by turns in one run.
+
+mod backends;
+mod plot;
+mod ratios;
+mod report;
+mod results;
+mod run;
+mod workloads;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use rapidswap_progress::Reporter;
+use rapidswap_tests::interrupt;
+use rapidswap_tests::scene::Scene;
+use rapidswap_tests::table::Table;
+use rapidswap_vm::{Cluster, Size, UpOptions};
+use serde::Serialize;
+
+use crate::attended::attended;
+use crate::link::{Measured, Rounds};
+use backends::Row;
+use ratios::{AIMS, Aim, PERCENT, Ratios};
+use results::{Run, Summary, summaries};
+use run::{Took, run};
+use workloads::Workload;
+
+/// Shares of a job's memory that `--full` leaves it.
+const FULL_PERCENTS: [u64; 3] = [25, PERCENT, 75];
+
+/// Memory of a node, and of what it swaps to, that is enough for small jobs.
+const LEAST_MEMORY_MIB: u64 = 512;
+const LEAST_AREA_MIB: u64 = 256;
+
+/// Soft-RoCE takes its packets' memory without waiting for reclaim.
+const MIN_FREE_KIB: &str = "32768";
+
+/// What to compare, on how much memory, and how often.
+#[derive(clap::Args)]
+pub struct Swap {
+    /// Rounds; medians are taken over these.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Memory that each job uses.
+    #[arg(long, default_value = "24M")]
+    size: Size,
+    /// Every workload, with 25, 50 and 75 % of its memory local; for hosts.
+    #[arg(long)]
+    full: bool,
+    /// What to swap to.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Row::value_variants().to_vec())]
+    rows: Vec<Row>,
+    /// What to run: sequential, random, quicksort and pagerank if not said.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    workloads: Vec<Workload>,
+    /// CPUs of each node.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    cpus: u32,
+    /// Where the report and its plots go.
+    #[arg(long, value_name = "DIR", default_value = "target/bench-swap")]
+    report: PathBuf,
+    /// If it fails, leave the cluster for you to look at.
+    #[arg(long)]
+    keep: bool,
+    /// Name of the cluster that is brought up for it.
+    #[arg(long, default_value = "bench-swap")]
+    name: String,
+}
+
+/// What was measured, and on what.
+#[derive(Serialize)]
+pub struct Outcome {
+    accel: String,
+    accel_reason: String,
+    kernel_release: String,
+    cpus: u32,
+    page_cluster: u32,
+    size_mib: u64,
+    rounds: u32,
+    /// Of the host, when each round began and when the last ended.
+    load: Vec<f64>,
+    #[serde(flatten)]
+    ratios: Ratios,
+    summaries: Vec<Summary>,
+    link: Option<Link>,
+    runs: Vec<Run>,
+}
+
+/// Faults, page-outs and page-ins beside what the link does.
+#[derive(Serialize)]
+struct Link {
+    #[serde(flatten)]
+    measured: Measured,
+    rounds: Rounds,
+}
+
+/// Brings a cluster up and compares on it.
+pub fn bench(options: &Swap, reporter: &Reporter) -> Result<Outcome> {
+    interrupt::take_down(&options.name)?;
+    let cluster = Cluster::up(&options.up()?, reporter)?;
+    let outcome = attended(cluster, &options.name, options.keep, reporter, |scene| {
+        compare(options, scene, reporter)
+    })?;
+    let path = report::write(&options.report, &outcome)?;
+    reporter.note(&format!("report: {}", path.display()));
+    Ok(outcome)
+}
+
+impl Swap {
+    fn workloads(&self) -> Vec<Workload> {
+        match (&self.workloads[..], self.full) {
+            ([], true) => Workload::value_variants().to_vec(),
+            ([], false) => Workload::DEFAULT.to_vec(),
+            (chosen, _) => chosen.to_vec(),
+        }
+    }
+
+    fn percents(&self) -> &'static [u64] {
+        match self.full {
+            true => &FULL_PERCENTS,
+            false => &[PERCENT],
+        }
+    }
+
+    /// Pages of all that a job uses fit into it twice.
+    fn area_mib(&self) -> u64 {
+        LEAST_AREA_MIB.max(2 * self.size.mib())
+    }
+
+    fn up(&self) -> Result<UpOptions> {
+        // All of a job's memory, and as much again as zram may take.
+        let memory_mib = LEAST_MEMORY_MIB.max(LEAST_AREA_MIB + 3 * self.size.mib());
+        Ok(UpOptions {
+            name: self.name.clone(),
+            memory_mib: u32::try_from(memory_mib).context("--size is too large")?,
+            cpus: self.cpus,
+            swap: false,
+            server_mib: self.area_mib(),
+            disk_mib: self.area_mib(),
+            keep: self.keep,
+            ..UpOptions::default()
+        })
+    }
+}
+
+fn compare(options: &Swap, scene: &Scene, reporter: &Reporter) -> Result<Outcome> {
+    let status = scene.cluster.status()?;
+    for node in [&scene.client, &scene.server] {
+        node.write("/proc/sys/vm/min_free_kbytes", MIN_FREE_KIB)?;
+    }
+    let page_cluster = scene.client.read("/proc/sys/vm/page-cluster")?;
+    let (mut runs, mut link, mut load) = (Vec::new(), Rounds::default(), vec![loadavg()?]);
+    for round in 0..options.rounds {
+        let locals = without_limit(options, scene, round, reporter)?;
+        // By turns, so that no row has always the same place after another.
+        let mut rows = options.rows.clone();
+        rows.rotate_left(round as usize % options.rows.len());
+        for row in rows {
+            let title = row.backend().title();
+            let name = format!("bench swap round {}: {title}", round + 1);
+            let step = reporter.step(&name, Duration::from_secs(90));
+            row.backend()
+                .set_up(scene, options.area_mib())
+                .with_context(|| format!("set up {title}"))?;
+            if row == Row::Rapidswap {
+                step.message("the link");
+                link.measure(scene)?;
+            }
+            for &percent in options.percents() {
+                for (&workload, local) in &locals {
+                    step.message(workload.title());
+                    let mib = options.size.mib();
+                    let took = run(scene, workload, mib, Some((mib * percent / 100).max(1)));
+                    let took = took.with_context(|| format!("on {title}"))?;
+                    ensure!(
+                        took.checksum == local.checksum,
+                        "{} on {title} came to another result than without a limit",
+                        workload.title()
+                    );
+                    runs.push(Run::new((row, workload, percent, round), &took, local));
+                }
+            }
+            row.backend()
+                .take_down(scene)
+                .with_context(|| format!("take down {title}"))?;
+            step.done("measured");
+        }
+        load.push(loadavg()?);
+    }
+    let link = match options.rows.contains(&Row::Rapidswap) {
+        true => Some(Link {
+            measured: link.medians()?,
+            rounds: link,
+        }),
+        false => None,
+    };
+    let summaries = summaries(&runs);
+    Ok(Outcome {
+        accel: status.accel.name().to_owned(),
+        accel_reason: status.accel_reason,
+        kernel_release: status.kernel_release,
+        cpus: status.cpus,
+        page_cluster: page_cluster.trim().parse().context("page-cluster")?,
+        size_mib: options.size.mib(),
+        rounds: options.rounds,
+        load,
+        ratios: Ratios::of(&summaries, link.as_ref().map(|link| &link.measured)),
+        summaries,
+        link,
+        runs,
+    })
+}
+
+/// Each workload with all the memory it wants.
+fn without_limit(
+    options: &Swap,
+    scene: &Scene,
+    round: u32,
+    reporter: &Reporter,
+) -> Result<BTreeMap<Workload, Took>> {
+    let name = format!("bench swap round {}: no limit", round + 1);
+    let step = reporter.step(&name, Duration::from_secs(10));
+    let workloads = options.workloads().into_iter();
+    let locals = workloads.map(|workload| {
+        step.message(workload.title());
+        Ok((workload, run(scene, workload, options.size.mib(), None)?))
+    });
+    let locals = locals.collect::<Result<_>>().context("without a limit")?;
+    step.done("measured");
+    Ok(locals)
+}
+
+/// How many processes want the host's processors.
+fn loadavg() -> Result<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").context("read /proc/loadavg")?;
+    let first = text.split(' ').next().unwrap_or_default();
+    first.parse().context("/proc/loadavg")
+}
+
+impl Outcome {
+    /// For people.
+    pub fn table(&self) -> Table {
+        let mut table = Table::default();
+        for (name, value) in self.conditions() {
+            table.row(name, value);
+        }
+        for one in &self.summaries {
+            let title = one.backend.backend().title();
+            let Summary {
+                workload,
+                local_percent,
+                cost_seconds,
+                seconds,
+                ..
+            } = one;
+            let name = format!("{}, {local_percent} %, {title}", workload.title());
+            let mut value = format!("{:.1} s, of which swap {cost_seconds:.1} s", seconds.median);
+            if let Some(vcpu) = &one.vcpu_us_per_page {
+                value += &format!(", {vcpu:.0} us of CPU a page");
+            }
+            table.row(&name, value);
+        }
+        if let Some(link) = &self.link {
+            link.measured.rows(&mut table);
+        }
+        for (name, value, aim) in self.verdicts() {
+            table.row(name, format!("{value} (aim: {aim})"));
+        }
+        table
+    }
+
+    /// What it was measured on.
+    fn conditions(&self) -> Vec<(&'static str, String)> {
+        let load: Vec<String> = self.load.iter().map(|load| format!("{load:.1}")).collect();
+        vec![
+            (
+                "accelerator",
+                format!("{} ({})", self.accel, self.accel_reason),
+            ),
+            ("kernel", self.kernel_release.clone()),
+            ("CPUs of each node", self.cpus.to_string()),
+            ("page-cluster", self.page_cluster.to_string()),
+            ("memory of a job", format!("{} MiB", self.size_mib)),
+            ("rounds", self.rounds.to_string()),
+            ("load of the host", load.join(", ")),
+        ]
+    }
+
+    /// Each ratio, or why there is none, and what it should reach.
+    fn verdicts(&self) -> impl Iterator<Item = (&'static str, String, String)> {
+        AIMS.into_iter().map(|(name, aim)| {
+            let found = self.ratios.ratios.get(name).copied().flatten();
+            let why = || self.ratios.why.get(name).cloned().unwrap_or_default();
+            let text = match found {
+                Some(value) if aim.reached(value) => format!("{value:.2}"),
+                Some(value) => format!("{value:.2}, not reached"),
+                None => format!("none: {}", why()),
+            };
+            let aim = match aim {
+                Aim::AtMost(most) => format!("at most {most}"),
+                Aim::AtLeast(least) => format!("at least {least}"),
+            };
+            (name, text, aim)
+        })
+    }
+}

@@ -1,0 +1,237 @@
+//! The comparison as one page that needs nothing else, and its plots as files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rapidswap_tests::spread::Spread;
+
+use super::Outcome;
+use super::plot::Bars;
+use super::results::Summary;
+
+const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:1000px;margin:2em auto;padding:0 1em}\
+    table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .8em;text-align:left;\
+    border-bottom:1px solid #ddd}td.n{text-align:right;font-variant-numeric:tabular-nums}\
+    svg{max-width:100%;height:auto}.no{color:#b30000}";
+
+const ABOUT: &str = "Cost is the completion time less that of the same job in the same round \
+    without a limit. Processor time is what the host counts for the threads that run both nodes' \
+    CPUs, likewise less that of the job without a limit, for each page that left the client's \
+    memory or came back. Every job checks what it did, and comes to the same result everywhere. \
+    Bars are medians, lines go from the least to the greatest of the rounds.";
+
+/// Writes `report.html` and the plots into a folder, and returns its path.
+pub fn write(folder: &Path, outcome: &Outcome) -> Result<PathBuf> {
+    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    let mut plots = Vec::new();
+    for bars in plots_of(&outcome.summaries) {
+        let svg = bars.svg()?;
+        put(&folder.join(format!("{}.svg", bars.name)), &svg)?;
+        plots.push(svg);
+    }
+    let path = folder.join("report.html");
+    put(&path, &page(outcome, &plots))?;
+    Ok(path)
+}
+
+fn put(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
+/// Two plots for each share of local memory.
+fn plots_of(summaries: &[Summary]) -> Vec<Bars> {
+    let mut percents: Vec<u64> = summaries.iter().map(|one| one.local_percent).collect();
+    percents.dedup();
+    let both = percents.into_iter().flat_map(|percent| {
+        let of: Vec<&Summary> = summaries
+            .iter()
+            .filter(|one| one.local_percent == percent)
+            .collect();
+        [
+            bars(
+                &format!("cost-{percent}"),
+                &format!("What swapping costs, {percent} % of the memory local"),
+                "seconds more than without a limit",
+                &of,
+                |one| Some(one.cost_seconds),
+            ),
+            bars(
+                &format!("cpu-{percent}"),
+                &format!("Processor time for each page moved, {percent} % of the memory local"),
+                "microseconds, both nodes",
+                &of,
+                |one| one.vcpu_us_per_page,
+            ),
+        ]
+    });
+    both.collect()
+}
+
+fn bars(
+    name: &str,
+    title: &str,
+    axis: &str,
+    summaries: &[&Summary],
+    value: fn(&Summary) -> Option<Spread>,
+) -> Bars {
+    let mut rows: Vec<_> = summaries.iter().map(|one| one.backend).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    let mut workloads: Vec<_> = summaries.iter().map(|one| one.workload).collect();
+    workloads.dedup();
+    let groups = workloads.into_iter().map(|workload| {
+        let of_row = |row| {
+            let one = summaries
+                .iter()
+                .find(|one| one.workload == workload && one.backend == row)?;
+            value(one)
+        };
+        let spreads = rows.iter().map(|&row| of_row(row)).collect();
+        (workload.title().to_owned(), spreads)
+    });
+    Bars {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        axis: axis.to_owned(),
+        groups: groups.collect(),
+        series: rows
+            .iter()
+            .map(|row| row.backend().title().to_owned())
+            .collect(),
+    }
+}
+
+fn page(outcome: &Outcome, plots: &[String]) -> String {
+    let mut html = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <title>Rapidswap: swap compared</title><style>{STYLE}</style></head><body>\n\
+         <h1>Swap to remote memory, and what people would use instead</h1>\n<p>{ABOUT}</p>\n"
+    );
+    html += &ratios(outcome);
+    for svg in plots {
+        html += svg;
+        html += "\n";
+    }
+    html += &numbers(&outcome.summaries);
+    html += &conditions(outcome);
+    html += "</body></html>\n";
+    html
+}
+
+fn ratios(outcome: &Outcome) -> String {
+    let rows = outcome.verdicts().map(|(name, value, aim)| {
+        let class = if value.contains("not reached") {
+            " class=\"no\""
+        } else {
+            ""
+        };
+        let (value, aim) = (escape(&value), escape(&aim));
+        format!("<tr><td>{name}</td><td{class}>{value}</td><td>{aim}</td></tr>\n")
+    });
+    let head = "<h2>Ratios</h2>\n<table><tr><th>ratio</th><th>found</th><th>aim</th></tr>\n";
+    format!("{head}{}</table>\n", rows.collect::<String>())
+}
+
+fn numbers(summaries: &[Summary]) -> String {
+    let rows = summaries.iter().map(|one| {
+        let vcpu = one
+            .vcpu_us_per_page
+            .map_or_else(String::new, |vcpu| format!("{vcpu:.0}"));
+        format!(
+            "<tr><td>{}</td><td>{} %</td><td>{}</td><td class=n>{:.2}</td><td class=n>{:.2}</td>\
+             <td class=n>{vcpu}</td><td class=n>{:.0}</td><td class=n>{:.0}</td></tr>\n",
+            one.workload.title(),
+            one.local_percent,
+            one.backend.backend().title(),
+            one.seconds,
+            one.cost_seconds,
+            one.pages_out.median,
+            one.pages_in.median,
+        )
+    });
+    let head = "<h2>Numbers</h2>\n<table><tr><th>job</th><th>local</th><th>swap</th>\
+        <th>time, s</th><th>cost, s</th><th>CPU a page, us</th><th>pages out</th><th>in</th></tr>\n";
+    format!("{head}{}</table>\n", rows.collect::<String>())
+}
+
+fn conditions(outcome: &Outcome) -> String {
+    let rows = outcome
+        .conditions()
+        .into_iter()
+        .map(|(name, value)| format!("<tr><td>{name}</td><td>{}</td></tr>\n", escape(&value)));
+    format!(
+        "<h2>Measured on</h2>\n<table>{}</table>\n",
+        rows.collect::<String>()
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::backends::Row;
+    use super::super::ratios::Ratios;
+    use super::super::results::{summaries, tests::run};
+    use super::super::workloads::Workload;
+    use super::*;
+
+    fn outcome() -> Outcome {
+        let runs = vec![
+            run(Row::Rapidswap, Workload::Random, 0, 2.0),
+            run(Row::Nvme, Workload::Random, 0, 4.0),
+        ];
+        let summaries = summaries(&runs);
+        Outcome {
+            accel: "tcg".into(),
+            accel_reason: "no KVM: <none>".into(),
+            kernel_release: "6.12".into(),
+            cpus: 1,
+            page_cluster: 3,
+            size_mib: 24,
+            rounds: 1,
+            load: vec![0.5, 1.25],
+            ratios: Ratios::of(&summaries, None),
+            summaries,
+            link: None,
+            runs,
+        }
+    }
+
+    #[test]
+    fn the_report_is_one_page_and_each_plot_a_file() {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let path = write(folder.path(), &outcome()).expect("written");
+        let html = fs::read_to_string(path).expect("page");
+        assert_eq!(html.matches("<svg").count(), 2);
+        for word in [
+            "app_vs_nvme_random",
+            "0.50",
+            "no KVM: &lt;none&gt;",
+            "NVMe/RDMA",
+        ] {
+            assert!(html.contains(word), "{word}");
+        }
+        // Nothing is loaded from elsewhere.
+        for outside in ["<script", "<link", "src=", "@import", "url("] {
+            assert!(!html.contains(outside), "{outside}");
+        }
+        for plot in ["cost-50.svg", "cpu-50.svg"] {
+            let svg = fs::read_to_string(folder.path().join(plot)).expect("plot");
+            assert!(html.contains(&svg), "{plot}");
+        }
+    }
+
+    #[test]
+    fn json_has_every_ratio_or_the_reason() {
+        let json = serde_json::to_value(outcome()).expect("json");
+        assert_eq!(json["ratios"]["app_vs_nvme_random"], 0.5);
+        assert!(json["ratios"]["app_vs_nbd_geomean"].is_null());
+        assert!(json["why"]["app_vs_nbd_geomean"].is_string());
+        assert_eq!(json["runs"][0]["backend"], "rapidswap");
+    }
+}
