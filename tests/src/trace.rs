@@ -6,23 +6,24 @@ use crate::guest::Guest;
 
 const TRACING: &str = "/sys/kernel/tracing";
 
-/// A trace event that is on, until this is dropped.
+/// Trace events that are on, until this is dropped.
 pub struct Trace<'a> {
     guest: &'a Guest,
-    enable: String,
 }
 
 impl<'a> Trace<'a> {
-    /// Turns on `event`, for instance `remote_swap/remote_swap_batch`, with
+    /// Turns events on, for instance `remote_swap/remote_swap_batch`, with
     /// nothing recorded so far.
-    pub fn of(guest: &'a Guest, event: &str) -> Result<Trace<'a>> {
+    pub fn of(guest: &'a Guest, events: &[&str]) -> Result<Trace<'a>> {
         guest.sh(&format!(
             "mountpoint -q {TRACING} || mount -t tracefs tracefs {TRACING}"
         ))?;
         guest.write(&format!("{TRACING}/trace"), "")?;
-        let enable = format!("{TRACING}/events/{event}/enable");
-        guest.write(&enable, "1")?;
-        Ok(Trace { guest, enable })
+        let trace = Trace { guest };
+        for event in events {
+            guest.write(&format!("{TRACING}/events/{event}/enable"), "1")?;
+        }
+        Ok(trace)
     }
 
     /// The values of `field`, a number, in the events that are in the buffer:
@@ -43,7 +44,7 @@ impl<'a> Trace<'a> {
 
 impl Drop for Trace<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.guest.write(&self.enable, "0") {
+        if let Err(error) = self.guest.write(&format!("{TRACING}/events/enable"), "0") {
             eprintln!("{error:#}");
         }
     }
