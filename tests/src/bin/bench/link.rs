@@ -2,6 +2,7 @@
 //! without swap, so that the ratios mean something on any host.
 
 mod measure;
+mod perftest;
 
 use std::time::{Duration, Instant};
 

@@ -2,6 +2,7 @@
 //! jobs on the same two nodes and the same link, by turns in one run.
 
 mod backends;
+mod outcome;
 mod plot;
 mod ratios;
 mod report;
@@ -18,15 +19,14 @@ use clap::ValueEnum;
 use rapidswap_progress::Reporter;
 use rapidswap_tests::interrupt;
 use rapidswap_tests::scene::Scene;
-use rapidswap_tests::table::Table;
 use rapidswap_vm::{Cluster, Size, UpOptions};
-use serde::Serialize;
 
 use crate::attended::attended;
-use crate::link::{Measured, Rounds};
+use crate::link::Rounds;
 use backends::Row;
-use ratios::{AIMS, Aim, PERCENT, Ratios};
-use results::{Run, Summary, summaries};
+use outcome::{Link, Outcome};
+use ratios::{PERCENT, Ratios};
+use results::{Run, summaries};
 use run::{Took, run};
 use workloads::Workload;
 
@@ -70,33 +70,6 @@ pub struct Swap {
     /// Name of the cluster that is brought up for it.
     #[arg(long, default_value = "bench-swap")]
     name: String,
-}
-
-/// What was measured, and on what.
-#[derive(Serialize)]
-pub struct Outcome {
-    accel: String,
-    accel_reason: String,
-    kernel_release: String,
-    cpus: u32,
-    page_cluster: u32,
-    size_mib: u64,
-    rounds: u32,
-    /// Of the host, when each round began and when the last ended.
-    load: Vec<f64>,
-    #[serde(flatten)]
-    ratios: Ratios,
-    summaries: Vec<Summary>,
-    link: Option<Link>,
-    runs: Vec<Run>,
-}
-
-/// Faults, page-outs and page-ins beside what the link does.
-#[derive(Serialize)]
-struct Link {
-    #[serde(flatten)]
-    measured: Measured,
-    rounds: Rounds,
 }
 
 /// Brings a cluster up and compares on it.
@@ -240,72 +213,4 @@ fn loadavg() -> Result<f64> {
     let text = std::fs::read_to_string("/proc/loadavg").context("read /proc/loadavg")?;
     let first = text.split(' ').next().unwrap_or_default();
     first.parse().context("/proc/loadavg")
-}
-
-impl Outcome {
-    /// For people.
-    pub fn table(&self) -> Table {
-        let mut table = Table::default();
-        for (name, value) in self.conditions() {
-            table.row(name, value);
-        }
-        for one in &self.summaries {
-            let title = one.backend.backend().title();
-            let Summary {
-                workload,
-                local_percent,
-                cost_seconds,
-                seconds,
-                ..
-            } = one;
-            let name = format!("{}, {local_percent} %, {title}", workload.title());
-            let mut value = format!("{:.1} s, of which swap {cost_seconds:.1} s", seconds.median);
-            if let Some(vcpu) = &one.vcpu_us_per_page {
-                value += &format!(", {vcpu:.0} us of CPU a page");
-            }
-            table.row(&name, value);
-        }
-        if let Some(link) = &self.link {
-            link.measured.rows(&mut table);
-        }
-        for (name, value, aim) in self.verdicts() {
-            table.row(name, format!("{value} (aim: {aim})"));
-        }
-        table
-    }
-
-    /// What it was measured on.
-    fn conditions(&self) -> Vec<(&'static str, String)> {
-        let load: Vec<String> = self.load.iter().map(|load| format!("{load:.1}")).collect();
-        vec![
-            (
-                "accelerator",
-                format!("{} ({})", self.accel, self.accel_reason),
-            ),
-            ("kernel", self.kernel_release.clone()),
-            ("CPUs of each node", self.cpus.to_string()),
-            ("page-cluster", self.page_cluster.to_string()),
-            ("memory of a job", format!("{} MiB", self.size_mib)),
-            ("rounds", self.rounds.to_string()),
-            ("load of the host", load.join(", ")),
-        ]
-    }
-
-    /// Each ratio, or why there is none, and what it should reach.
-    fn verdicts(&self) -> impl Iterator<Item = (&'static str, String, String)> {
-        AIMS.into_iter().map(|(name, aim)| {
-            let found = self.ratios.ratios.get(name).copied().flatten();
-            let why = || self.ratios.why.get(name).cloned().unwrap_or_default();
-            let text = match found {
-                Some(value) if aim.reached(value) => format!("{value:.2}"),
-                Some(value) => format!("{value:.2}, not reached"),
-                None => format!("none: {}", why()),
-            };
-            let aim = match aim {
-                Aim::AtMost(most) => format!("at most {most}"),
-                Aim::AtLeast(least) => format!("at least {least}"),
-            };
-            (name, text, aim)
-        })
-    }
 }

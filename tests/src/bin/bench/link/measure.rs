@@ -3,18 +3,18 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rapidswap_tests::guest::Guest;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::median::median;
-use rapidswap_tests::memory_server::ADDRESS;
 use rapidswap_tests::perftest::{average_mib_per_second, typical_latency_us};
 use rapidswap_tests::remote_module::selftest;
 use rapidswap_tests::reports::{self, FaultTimes, Faults, PAGE_PATTERN, PageIns, PageOuts, parse};
 use rapidswap_tests::scene::Scene;
 use rapidswap_tests::table::Table;
-use rapidswap_tests::wait::wait_until;
 use serde::Serialize;
+
+use super::perftest::Perftest;
 
 /// Median fault of swap over NVMe over RDMA in units of `ib_read_lat`, on the
 /// same link between the same nodes: what this is measured against.
@@ -30,10 +30,6 @@ const SAMPLES: usize = 5000;
 
 /// Enough for a median.
 const FEW_SAMPLES: usize = 500;
-
-/// perftest now and then hangs, or finds its port still in use.
-const PERFTEST_TRIES: u16 = 4;
-const PERFTEST_LIMIT: Duration = Duration::from_secs(60);
 
 /// Pages that are read at once around a fault, as a power of two.
 const PAGE_CLUSTER: &str = "/proc/sys/vm/page-cluster";
@@ -98,10 +94,8 @@ impl Rounds {
         let writes = Perftest::new("ib_write_bw", 4096, average_mib_per_second);
         self.ib_write_bw_mib_s.push(writes.run(scene)?);
         self.pagein_mib_s.push(pagein_mib_s(&scene.client)?);
-        let reads = Perftest {
-            options: &["-o", "16"],
-            ..Perftest::new("ib_read_bw", 4096, average_mib_per_second)
-        };
+        let reads = Perftest::new("ib_read_bw", 4096, average_mib_per_second);
+        let reads = reads.with(&["-o", "16"]);
         self.ib_read_bw_mib_s.push(reads.run(scene)?);
         Ok(())
     }
@@ -241,62 +235,4 @@ fn pagein_mib_s(client: &Guest) -> Result<f64> {
         "page-ins were not remote loads: {moved}"
     );
     Ok(report.mib_per_second)
-}
-
-/// A program of perftest, and which number of it is wanted.
-struct Perftest {
-    program: &'static str,
-    iterations: usize,
-    options: &'static [&'static str],
-    result: fn(&str) -> Option<f64>,
-}
-
-impl Perftest {
-    fn new(program: &'static str, iterations: usize, result: fn(&str) -> Option<f64>) -> Perftest {
-        Perftest {
-            program,
-            iterations,
-            options: &[],
-            result,
-        }
-    }
-
-    /// One run between the nodes, tried again with a new port when it hangs
-    /// or breaks off.
-    fn run(&self, scene: &Scene) -> Result<f64> {
-        let mut last = String::new();
-        for attempt in 0..PERFTEST_TRIES {
-            let (port, count) = ((18515 + attempt).to_string(), self.iterations.to_string());
-            let arguments = ["-F", "-d", "rxe0", "-m", "4096", "-s", "4096"];
-            let chosen = ["-n", &count, "-p", &port];
-            let listening = [&[self.program][..], &arguments, self.options, &chosen].concat();
-            let server = scene.server.start(&listening)?;
-            wait_for_listener(&scene.server, &port)?;
-            let client = scene.client.start(&[&listening[..], &[ADDRESS]].concat())?;
-            match client.finish(PERFTEST_LIMIT) {
-                Ok(output) => {
-                    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-                    if let Some(value) = (self.result)(&text) {
-                        return Ok(value);
-                    }
-                    last = format!("{}: {text}", output.status);
-                }
-                Err(error) => last = format!("{error:#}"),
-            }
-            // Dropped, the server is killed.
-            drop(server);
-        }
-        let program = self.program;
-        bail!("{program} gave no result in {PERFTEST_TRIES} tries, the last: {last}")
-    }
-}
-
-fn wait_for_listener(guest: &Guest, port: &str) -> Result<()> {
-    let hex = format!(":{:04X} ", port.parse::<u16>()?);
-    wait_until("perftest to listen", Duration::from_secs(20), || {
-        let tables =
-            guest.read("/proc/net/tcp")? + &guest.read("/proc/net/tcp6").unwrap_or_default();
-        let listens = |line: &&str| line.contains(&hex) && line.contains(" 0A ");
-        Ok(tables.lines().find(listens).map(drop))
-    })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rapidswap_tests::spread::Spread;
 
-use super::Outcome;
+use super::outcome::Outcome;
 use super::plot::Bars;
 use super::results::Summary;
 

@@ -1,0 +1,116 @@
+//! All that a comparison found, for programs and for people.
+
+use rapidswap_tests::table::Table;
+use serde::Serialize;
+
+use super::ratios::{AIMS, Aim, Ratios};
+use super::results::{Run, Summary};
+use crate::link::{Measured, Rounds};
+
+/// What was measured, and on what.
+#[derive(Serialize)]
+pub struct Outcome {
+    /// What runs the guests.
+    pub accel: String,
+    /// Why that.
+    pub accel_reason: String,
+    /// The nodes' kernel.
+    pub kernel_release: String,
+    /// CPUs of each node.
+    pub cpus: u32,
+    /// Pages that are read at once around a fault, as a power of two.
+    pub page_cluster: u32,
+    /// Memory that each job uses.
+    pub size_mib: u64,
+    /// How often everything was run.
+    pub rounds: u32,
+    /// Of the host, when each round began and when the last ended.
+    pub load: Vec<f64>,
+    /// What it is about.
+    #[serde(flatten)]
+    pub ratios: Ratios,
+    /// What the rounds of each come to.
+    pub summaries: Vec<Summary>,
+    /// The link, measured while the module was there.
+    pub link: Option<Link>,
+    /// Every run, in the order in which they were made.
+    pub runs: Vec<Run>,
+}
+
+/// Faults, page-outs and page-ins beside what the link does.
+#[derive(Serialize)]
+pub struct Link {
+    /// Medians.
+    #[serde(flatten)]
+    pub measured: Measured,
+    /// What they are of.
+    pub rounds: Rounds,
+}
+
+impl Outcome {
+    /// For people.
+    pub fn table(&self) -> Table {
+        let mut table = Table::default();
+        for (name, value) in self.conditions() {
+            table.row(name, value);
+        }
+        for one in &self.summaries {
+            let title = one.backend.backend().title();
+            let Summary {
+                workload,
+                local_percent,
+                cost_seconds,
+                seconds,
+                ..
+            } = one;
+            let name = format!("{}, {local_percent} %, {title}", workload.title());
+            let mut value = format!("{:.1} s, of which swap {cost_seconds:.1} s", seconds.median);
+            if let Some(vcpu) = &one.vcpu_us_per_page {
+                value += &format!(", {vcpu:.0} us of CPU a page");
+            }
+            table.row(&name, value);
+        }
+        if let Some(link) = &self.link {
+            link.measured.rows(&mut table);
+        }
+        for (name, value, aim) in self.verdicts() {
+            table.row(name, format!("{value} (aim: {aim})"));
+        }
+        table
+    }
+
+    /// What it was measured on.
+    pub fn conditions(&self) -> Vec<(&'static str, String)> {
+        let load: Vec<String> = self.load.iter().map(|load| format!("{load:.1}")).collect();
+        vec![
+            (
+                "accelerator",
+                format!("{} ({})", self.accel, self.accel_reason),
+            ),
+            ("kernel", self.kernel_release.clone()),
+            ("CPUs of each node", self.cpus.to_string()),
+            ("page-cluster", self.page_cluster.to_string()),
+            ("memory of a job", format!("{} MiB", self.size_mib)),
+            ("rounds", self.rounds.to_string()),
+            ("load of the host", load.join(", ")),
+        ]
+    }
+
+    /// Each ratio, or why there is none, and what it should reach.
+    pub fn verdicts(&self) -> impl Iterator<Item = (&'static str, String, String)> {
+        AIMS.into_iter().map(|(name, aim)| {
+            let found = self.ratios.ratios.get(name).copied().flatten();
+            let why = || self.ratios.why.get(name).cloned().unwrap_or_default();
+            let text = match found {
+                Some(value) if aim.reached(value) => format!("{value:.2}"),
+                Some(value) => format!("{value:.2}, not reached"),
+                None => format!("none: {}", why()),
+            };
+            let aim = match aim {
+                Aim::AtMost(most) => format!("at most {most}"),
+                Aim::AtLeast(least) => format!("at least {least}"),
+            };
+            (name, text, aim)
+        })
+    }
+}
