@@ -14,7 +14,8 @@ use remoteswap_logic::wire::{
     Req, Role, TABLE_HEADER_LEN, TABLE_RELEASED_OFFSET, TableHeader, WireError, table_len,
 };
 
-/// Status of a rejection that the peer's program made, not its transport.
+/// Status by which InfiniBand's CM says that the peer's program rejected, not
+/// the transport. iWARP has none: there a reason that can be read says so.
 const CONSUMER_DEFINED: i32 = 28;
 /// Bytes READ at once: what one chunk table page holds and a page is.
 const SCRATCH: usize = PAGE_BYTES as usize;
@@ -95,14 +96,14 @@ impl Link {
                     limit,
                 })
             }
-            EventKind::Rejected if event.status == CONSUMER_DEFINED => {
-                let rej = Rej::decode(&event.private_data)?;
-                Err(ClientError::Refused {
+            EventKind::Rejected => match Rej::decode(&event.private_data) {
+                Ok(rej) => Err(ClientError::Refused {
                     reason: rej.reason,
                     version: rej.version,
-                })
-            }
-            EventKind::Rejected => Err(ClientError::NobodyThere),
+                }),
+                Err(error) if event.status == CONSUMER_DEFINED => Err(error.into()),
+                Err(_) => Err(ClientError::NobodyThere),
+            },
             _ => Err(Error::Connection {
                 event: event.name,
                 status: event.status,

@@ -177,8 +177,13 @@ fn boot_deadline(accel: Accel, kernel: &NodeKernel) -> Duration {
     Duration::from_secs(base) * kernel.patience()
 }
 
-/// `$XDG_CACHE_HOME/rapidswap`.
-pub(crate) fn cache() -> Result<PathBuf> {
+/// `$XDG_CACHE_HOME/rapidswap`, by default `~/.cache/rapidswap`: where all that
+/// is built once is kept.
+///
+/// # Errors
+///
+/// [`Error::BadOption`] if no variable says where that is.
+pub fn cache() -> Result<PathBuf> {
     let set = |name: &str| {
         env::var_os(name)
             .filter(|value| !value.is_empty())

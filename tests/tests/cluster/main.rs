@@ -14,6 +14,7 @@ mod faults;
 mod kernel_faults;
 mod leftovers;
 mod lifecycle;
+mod loads;
 mod local_drops;
 mod new_groups;
 mod other_programs;

@@ -1,6 +1,7 @@
 //! Kernel, image and tests.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -52,6 +53,10 @@ pub fn cold(reporter: &Reporter) -> Result<Cold> {
         .prefix("cold-")
         .tempdir_in(target())
         .context("make an empty cache")?;
+    let cache = place.path().join("rapidswap");
+    fs::create_dir(&cache).context("make an empty cache")?;
+    // The tools are part of setting a machine up, not of a build.
+    symlink(rapidswap_vm::cache()?.join("tools"), cache.join("tools")).context("share the tools")?;
     let build = |name: &str, what: &str, expect| -> Result<f64> {
         let step = reporter.step(what, expect);
         let mut command = program(name);
