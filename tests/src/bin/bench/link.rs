@@ -2,6 +2,7 @@
 //! without swap, so that the ratios mean something on any host.
 
 mod measure;
+mod pages;
 mod perftest;
 
 use std::time::{Duration, Instant};
@@ -17,6 +18,8 @@ use serde::Serialize;
 
 use crate::attended::attended;
 pub use measure::{Measured, Rounds};
+pub use pages::pageout_mib_s;
+pub use perftest::Perftest;
 
 /// `up` should take less than this.
 const UP_AIM: Duration = Duration::from_secs(10);

@@ -2,6 +2,8 @@
 //! jobs on the same two nodes and the same link, by turns in one run.
 
 mod backends;
+mod memory;
+mod one_by_one;
 mod outcome;
 mod plot;
 mod ratios;
@@ -24,8 +26,8 @@ use rapidswap_vm::{Cluster, Size, UpOptions};
 use crate::attended::attended;
 use crate::link::Rounds;
 use backends::Row;
-use outcome::{Link, Outcome};
-use ratios::{PERCENT, Ratios};
+use outcome::{KernelMemory, Link, OneByOne, Outcome};
+use ratios::{Found, PERCENT, Ratios};
 use results::{Run, summaries};
 use run::{Took, run};
 use workloads::Workload;
@@ -127,7 +129,10 @@ fn compare(options: &Swap, scene: &Scene, reporter: &Reporter) -> Result<Outcome
         node.write("/proc/sys/vm/min_free_kbytes", MIN_FREE_KIB)?;
     }
     let page_cluster = scene.client.read("/proc/sys/vm/page-cluster")?;
-    let (mut runs, mut link, mut load) = (Vec::new(), Rounds::default(), vec![loadavg()?]);
+    let (mut runs, mut load) = (Vec::new(), vec![loadavg()?]);
+    let mut link = Rounds::default();
+    let mut one_by_one = one_by_one::Rounds::default();
+    let mut memory = memory::Rounds::new(options.area_mib());
     for round in 0..options.rounds {
         let locals = without_limit(options, scene, round, reporter)?;
         // By turns, so that no row has always the same place after another.
@@ -137,12 +142,19 @@ fn compare(options: &Swap, scene: &Scene, reporter: &Reporter) -> Result<Outcome
             let title = row.backend().title();
             let name = format!("bench swap round {}: {title}", round + 1);
             let step = reporter.step(&name, Duration::from_secs(90));
+            if row == Row::Rapidswap {
+                step.message("kernel memory");
+                memory.measure(scene, row.backend())?;
+            }
             row.backend()
                 .set_up(scene, options.area_mib())
                 .with_context(|| format!("set up {title}"))?;
             if row == Row::Rapidswap {
                 step.message("the link");
                 link.measure(scene)?;
+            } else if row == Row::OneByOne {
+                step.message("the link");
+                one_by_one.measure(scene)?;
             }
             for &percent in options.percents() {
                 for (&workload, local) in &locals {
@@ -172,7 +184,21 @@ fn compare(options: &Swap, scene: &Scene, reporter: &Reporter) -> Result<Outcome
         }),
         false => None,
     };
+    let one_by_one = one_by_one.medians().map(|measured| OneByOne {
+        measured,
+        rounds: one_by_one,
+    });
+    let memory = memory.medians().map(|measured| KernelMemory {
+        measured,
+        rounds: memory,
+    });
     let summaries = summaries(&runs);
+    let found = Found {
+        summaries: &summaries,
+        link: link.as_ref().map(|link| &link.measured),
+        one_by_one: one_by_one.as_ref().map(|found| &found.measured),
+        memory: memory.as_ref().map(|found| &found.measured),
+    };
     Ok(Outcome {
         accel: status.accel.name().to_owned(),
         accel_reason: status.accel_reason,
@@ -182,9 +208,11 @@ fn compare(options: &Swap, scene: &Scene, reporter: &Reporter) -> Result<Outcome
         size_mib: options.size.mib(),
         rounds: options.rounds,
         load,
-        ratios: Ratios::of(&summaries, link.as_ref().map(|link| &link.measured)),
+        ratios: Ratios::of(found),
         summaries,
         link,
+        one_by_one,
+        kernel_memory: memory,
         runs,
     })
 }

@@ -15,7 +15,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 use rapidswap_workloads::memory::{Kind, Region, fork};
 use rapidswap_workloads::pagemap::{Place, places};
-use rapidswap_workloads::pattern::{PAGE, Pattern, Tally};
+use rapidswap_workloads::pattern::{PAGE, Pattern, Tally, WORDS};
 use rapidswap_workloads::percentiles::Percentiles;
 use rapidswap_workloads::shuffle::shuffled;
 use serde::Serialize;
@@ -89,6 +89,9 @@ struct Faults {
     /// Print a line when the memory is out, and start when one comes on stdin.
     #[arg(long)]
     wait: bool,
+    /// Write to each page, with what is in it, instead of reading.
+    #[arg(long)]
+    write: bool,
     /// Chooses the pages.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -267,7 +270,7 @@ fn hold(region: &Region) -> Result<()> {
 
 fn faults(args: &Faults) -> Result<ExitCode> {
     let pattern = Pattern::new(args.seed);
-    let region = filled(Kind::Anonymous, args.mib, pattern)?;
+    let mut region = filled(Kind::Anonymous, args.mib, pattern)?;
     region.page_out(0..region.pages()).context("MADV_PAGEOUT")?;
     if args.wait {
         print_line(&json!({ "ready": true }))?;
@@ -287,8 +290,14 @@ fn faults(args: &Faults) -> Result<ExitCode> {
         if resident[page] {
             continue;
         }
+        let mut contents = [0; WORDS];
+        pattern.fill(page as u64, &mut contents);
         let start = Instant::now();
-        std::hint::black_box(region.page(page)[0]);
+        if args.write {
+            region.page_mut(page)[0] = contents[0];
+        } else {
+            std::hint::black_box(region.page(page)[0]);
+        }
         times.push(start.elapsed().as_nanos() as u64);
         check(&region, pattern, [page], &mut tally);
     }

@@ -1,44 +1,37 @@
 //! What swap does beside what the same link does without it, on a running
 //! cluster that swaps to the memory server.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result, ensure};
-use rapidswap_tests::guest::Guest;
-use rapidswap_tests::limit::Limit;
+use anyhow::{Context, Result};
 use rapidswap_tests::median::median;
 use rapidswap_tests::perftest::{average_mib_per_second, typical_latency_us};
 use rapidswap_tests::remote_module::selftest;
-use rapidswap_tests::reports::{self, FaultTimes, Faults, PAGE_PATTERN, PageIns, PageOuts, parse};
 use rapidswap_tests::scene::Scene;
 use rapidswap_tests::table::Table;
 use serde::Serialize;
 
+use super::pages::{SAMPLES, faults, faults_at_the_limit, pagein_mib_s, pageout_mib_s};
 use super::perftest::Perftest;
 
 /// Median fault of swap over NVMe over RDMA in units of `ib_read_lat`, on the
 /// same link between the same nodes: what this is measured against.
 const REFERENCE: f64 = 2.1;
 
-/// Memory of the program whose faults are timed, and its limit meanwhile.
-const FAULTS_MIB: &str = "24";
-const FAULTS_LIMIT_MIB: u64 = 8;
-
-/// Samples in a round: enough for a 99th percentile, and some seconds under
-/// TCG.
-const SAMPLES: usize = 5000;
-
 /// Enough for a median.
 const FEW_SAMPLES: usize = 500;
 
-/// Pages that are read at once around a fault, as a power of two.
-const PAGE_CLUSTER: &str = "/proc/sys/vm/page-cluster";
+/// Pages that a pass of reclaim stores together: `SWAP_CLUSTER_MAX` of
+/// `include/linux/swap.h`.
+const BATCH_PAGES: f64 = 32.0;
+
+/// Of a MiB.
+const PAGES_PER_MIB: f64 = 256.0;
 
 /// Every round's result, in the order of the rounds.
 #[derive(Clone, Default, Serialize)]
 pub struct Rounds {
     fault_us: Vec<f64>,
     fault_p99_us: Vec<f64>,
+    fault_p99_at_limit_us: Vec<f64>,
     selftest_read_us: Vec<f64>,
     selftest_read_p99_us: Vec<f64>,
     ib_read_lat_us: Vec<f64>,
@@ -53,6 +46,7 @@ pub struct Rounds {
 pub struct Measured {
     fault_us: f64,
     fault_p99_us: f64,
+    fault_p99_at_limit_us: f64,
     selftest_read_us: f64,
     selftest_read_p99_us: f64,
     ib_read_lat_us: f64,
@@ -60,9 +54,13 @@ pub struct Measured {
     pub fault_to_selftest: f64,
     /// Likewise of what 99 of 100 are not above.
     pub fault_p99_to_selftest_p99: f64,
+    /// What 99 of 100 faults are not above that write to a page when none is
+    /// left, to one READ and a batch of WRITEs at the link's rate.
+    pub fault_p99_at_limit_to_read_and_batch: f64,
     fault_to_ib_read_lat: f64,
     reference_fault_to_ib_read_lat: f64,
-    pageout_mib_s: f64,
+    /// Rate of page-out of touched memory.
+    pub pageout_mib_s: f64,
     ib_write_bw_mib_s: f64,
     /// Page-out of touched memory to WRITEs of a page.
     pub pageout_to_ib_write_bw: f64,
@@ -76,9 +74,11 @@ impl Rounds {
     /// Measures one more.
     pub fn measure(&mut self, scene: &Scene) -> Result<()> {
         let seed = self.fault_us.len();
-        let faults = one_page_a_fault(&scene.client, || faults(&scene.client, seed))?;
-        self.fault_us.push(faults.p50 as f64 / 1000.0);
-        self.fault_p99_us.push(faults.p99 as f64 / 1000.0);
+        let times = faults(&scene.client, seed)?;
+        self.fault_us.push(times.p50 as f64 / 1000.0);
+        self.fault_p99_us.push(times.p99 as f64 / 1000.0);
+        let times = faults_at_the_limit(&scene.client, seed)?;
+        self.fault_p99_at_limit_us.push(times.p99 as f64 / 1000.0);
 
         let mut reads = selftest(&scene.client, SAMPLES)?;
         reads.sort_unstable();
@@ -105,6 +105,7 @@ impl Rounds {
         let middle = |values: &[f64]| median(values).context("no rounds");
         let fault_us = middle(&self.fault_us)?;
         let fault_p99_us = middle(&self.fault_p99_us)?;
+        let fault_p99_at_limit_us = middle(&self.fault_p99_at_limit_us)?;
         let selftest_read_us = middle(&self.selftest_read_us)?;
         let selftest_read_p99_us = middle(&self.selftest_read_p99_us)?;
         let ib_read_lat_us = middle(&self.ib_read_lat_us)?;
@@ -112,14 +113,18 @@ impl Rounds {
         let ib_write_bw_mib_s = middle(&self.ib_write_bw_mib_s)?;
         let pagein_mib_s = middle(&self.pagein_mib_s)?;
         let ib_read_bw_mib_s = middle(&self.ib_read_bw_mib_s)?;
+        let batch_us = BATCH_PAGES / PAGES_PER_MIB / ib_write_bw_mib_s * 1e6;
         Ok(Measured {
             fault_us,
             fault_p99_us,
+            fault_p99_at_limit_us,
             selftest_read_us,
             selftest_read_p99_us,
             ib_read_lat_us,
             fault_to_selftest: fault_us / selftest_read_us,
             fault_p99_to_selftest_p99: fault_p99_us / selftest_read_p99_us,
+            fault_p99_at_limit_to_read_and_batch: fault_p99_at_limit_us
+                / (selftest_read_us + batch_us),
             fault_to_ib_read_lat: fault_us / ib_read_lat_us,
             reference_fault_to_ib_read_lat: REFERENCE,
             pageout_mib_s,
@@ -132,21 +137,13 @@ impl Rounds {
     }
 }
 
-/// Does something with read-ahead off, which would be measured otherwise, and
-/// puts it back.
-fn one_page_a_fault<T>(client: &Guest, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let usual = client.read(PAGE_CLUSTER)?;
-    client.write(PAGE_CLUSTER, "0")?;
-    let done = work();
-    client.write(PAGE_CLUSTER, usual.trim())?;
-    done
-}
-
 impl Measured {
     /// For people.
     pub fn rows(&self, table: &mut Table) {
         let us = |p50: f64, p99: f64| format!("{p50:.0} us, p99 {p99:.0} us");
         table.row("random fault", us(self.fault_us, self.fault_p99_us));
+        let pressed = format!("p99 {:.0} us", self.fault_p99_at_limit_us);
+        table.row("random write fault at the limit", pressed);
         let read = us(self.selftest_read_us, self.selftest_read_p99_us);
         table.row("self-test READ", read);
         table.row("ib_read_lat", format!("{:.0} us", self.ib_read_lat_us));
@@ -165,74 +162,11 @@ impl Measured {
         rate("page-in, in order", self.pagein_mib_s);
         rate("ib_read_bw -o 16", self.ib_read_bw_mib_s);
         let mut ratio = |name: &str, value: f64| table.row(name, format!("{value:.2}"));
+        ratio(
+            "p99 at the limit to READ and batch",
+            self.fault_p99_at_limit_to_read_and_batch,
+        );
         ratio("page-out to ib_write_bw", self.pageout_to_ib_write_bw);
         ratio("page-in to ib_read_bw", self.pagein_to_ib_read_bw);
     }
-}
-
-/// Median of random faults on pages that are remote. The limit is lifted
-/// before the first, so that no reclaim is in it.
-fn faults(client: &Guest, seed: usize) -> Result<FaultTimes> {
-    let limit = Limit::new(client, FAULTS_LIMIT_MIB)?;
-    let (samples, seed) = (SAMPLES.to_string(), seed.to_string());
-    let sampling = ["--samples", &samples, "--seed", &seed, "--wait"];
-    let command = [
-        &[PAGE_PATTERN, "faults", "--mib", FAULTS_MIB][..],
-        &sampling,
-    ]
-    .concat();
-    let before = client.vmstat()?;
-    let mut program = limit.start(&command)?;
-    program.line()?;
-    limit.lift()?;
-    let filled = client.vmstat()?;
-    program.say("go")?;
-    let faults: Faults = parse(&program.line()?)?;
-    let output = program.finish(Duration::from_secs(60))?;
-    ensure!(output.status.success(), "page-pattern: {}", output.status);
-    ensure!(
-        faults.fault_ns.count == SAMPLES,
-        "{} faults instead of {SAMPLES}: not enough of the memory was out",
-        faults.fault_ns.count
-    );
-    let (out, back) = (filled.since(&before), client.vmstat()?.since(&filled));
-    let (out, back) = out.zip(back).context("no counters of remote swap")?;
-    ensure!(out.disk_writes == 0, "pages went to disk: {out}");
-    ensure!(
-        back.loaded >= faults.fault_ns.count as u64,
-        "faults were not remote loads: {back}"
-    );
-    Ok(faults.fault_ns)
-}
-
-fn pageout_mib_s(client: &Guest) -> Result<f64> {
-    let before = client.vmstat()?;
-    let output = client.ok(&[PAGE_PATTERN, "pageout", "--mib", "16", "--rounds", "1"])?;
-    let report: PageOuts = parse(output.trim())?;
-    let moved = client.vmstat()?.since(&before);
-    let moved = moved.context("no counters of remote swap")?;
-    let round = report.rounds.first().context("no round")?;
-    ensure!(
-        moved.stored >= round.pages_out && moved.disk_writes == 0,
-        "page-outs were not remote stores: {moved}"
-    );
-    Ok(round.mib_per_second)
-}
-
-fn pagein_mib_s(client: &Guest) -> Result<f64> {
-    let before = client.vmstat()?;
-    let output = client.run(&[PAGE_PATTERN, "pagein", "--mib", "16"])?;
-    let report: PageIns = reports::report(&output)?;
-    ensure!(
-        report.corrupt_bytes == 0,
-        "{} corrupt bytes",
-        report.corrupt_bytes
-    );
-    let moved = client.vmstat()?.since(&before);
-    let moved = moved.context("no counters of remote swap")?;
-    ensure!(
-        moved.loaded >= report.pages_in && moved.disk_writes == 0,
-        "page-ins were not remote loads: {moved}"
-    );
-    Ok(report.mib_per_second)
 }

@@ -27,10 +27,12 @@ pub trait Backend {
 
 /// All of them, in the order of reports. To add one, add its name and its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Row {
     /// This project's module, to the memory server.
     Rapidswap,
+    /// The same, storing a page at a time and waiting for each, as Fastswap did.
+    OneByOne,
     /// NVMe over RDMA, to a RAM disk of the server.
     Nvme,
     /// NBD over TCP, to a RAM disk of the server.
@@ -45,7 +47,8 @@ impl Row {
     /// The type behind the name.
     pub fn backend(self) -> &'static dyn Backend {
         match self {
-            Row::Rapidswap => &remote::Rapidswap,
+            Row::Rapidswap => &remote::RAPIDSWAP,
+            Row::OneByOne => &remote::ONE_BY_ONE,
             Row::Nvme => &nvme::NvmeRdma,
             Row::Nbd => &nbd::Nbd,
             Row::Zram => &zram::Zram,

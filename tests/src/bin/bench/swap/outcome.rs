@@ -3,8 +3,9 @@
 use rapidswap_tests::table::Table;
 use serde::Serialize;
 
-use super::ratios::{AIMS, Aim, Ratios};
+use super::ratios::{Aim, Ratios, WANTED};
 use super::results::{Run, Summary};
+use super::{memory, one_by_one};
 use crate::link::{Measured, Rounds};
 
 /// What was measured, and on what.
@@ -33,6 +34,10 @@ pub struct Outcome {
     pub summaries: Vec<Summary>,
     /// The link, measured while the module was there.
     pub link: Option<Link>,
+    /// Stores one by one, and the link.
+    pub one_by_one: Option<OneByOne>,
+    /// Kernel memory of the client.
+    pub kernel_memory: Option<KernelMemory>,
     /// Every run, in the order in which they were made.
     pub runs: Vec<Run>,
 }
@@ -45,6 +50,26 @@ pub struct Link {
     pub measured: Measured,
     /// What they are of.
     pub rounds: Rounds,
+}
+
+/// Page-outs one by one beside what the link does.
+#[derive(Serialize)]
+pub struct OneByOne {
+    /// Medians.
+    #[serde(flatten)]
+    pub measured: one_by_one::Measured,
+    /// What they are of.
+    pub rounds: one_by_one::Rounds,
+}
+
+/// Kernel memory with two sizes of server.
+#[derive(Serialize)]
+pub struct KernelMemory {
+    /// What medians come to.
+    #[serde(flatten)]
+    pub measured: memory::Measured,
+    /// What they are of.
+    pub rounds: memory::Rounds,
 }
 
 impl Outcome {
@@ -65,18 +90,32 @@ impl Outcome {
             } = one;
             let name = format!("{}, {local_percent} %, {title}", workload.title());
             let mut value = format!("{:.1} s, of which swap {cost_seconds:.1} s", seconds.median);
+            if let Some(reclaim) = &one.reclaim_seconds {
+                value += &format!(", reclaim {:.1} s", reclaim.median);
+            }
             if let Some(vcpu) = &one.vcpu_us_per_page {
                 value += &format!(", {vcpu:.0} us of CPU a page");
             }
             table.row(&name, value);
         }
-        if let Some(link) = &self.link {
-            link.measured.rows(&mut table);
-        }
-        for (name, value, aim) in self.verdicts() {
-            table.row(name, format!("{value} (aim: {aim})"));
+        self.link_rows(&mut table);
+        for verdict in self.verdicts() {
+            let missed = if verdict.missed { ", not reached" } else { "" };
+            let aim = verdict.aim.map(|aim| format!(" (aim: {aim}{missed})"));
+            let value = format!("{}{}", verdict.found, aim.unwrap_or_default());
+            table.row(verdict.name, value);
         }
         table
+    }
+
+    /// Faults, page-outs and page-ins beside what the link does.
+    pub fn link_rows(&self, table: &mut Table) {
+        if let Some(link) = &self.link {
+            link.measured.rows(table);
+        }
+        if let Some(one_by_one) = &self.one_by_one {
+            one_by_one.measured.rows(table);
+        }
     }
 
     /// What it was measured on.
@@ -97,20 +136,39 @@ impl Outcome {
     }
 
     /// Each ratio, or why there is none, and what it should reach.
-    pub fn verdicts(&self) -> impl Iterator<Item = (&'static str, String, String)> {
-        AIMS.into_iter().map(|(name, aim)| {
-            let found = self.ratios.ratios.get(name).copied().flatten();
-            let why = || self.ratios.why.get(name).cloned().unwrap_or_default();
-            let text = match found {
-                Some(value) if aim.reached(value) => format!("{value:.2}"),
-                Some(value) => format!("{value:.2}, not reached"),
-                None => format!("none: {}", why()),
-            };
-            let aim = match aim {
-                Aim::AtMost(most) => format!("at most {most}"),
-                Aim::AtLeast(least) => format!("at least {least}"),
-            };
-            (name, text, aim)
+    pub fn verdicts(&self) -> impl Iterator<Item = Verdict> {
+        WANTED.into_iter().map(|wanted| {
+            let found = self.ratios.ratios.get(wanted.name).copied().flatten();
+            let why = || self.ratios.why.get(wanted.name).cloned();
+            let missed = wanted.aim.zip(found);
+            let missed = missed.is_some_and(|(aim, value)| !aim.reached(value));
+            Verdict {
+                name: wanted.name,
+                about: wanted.about,
+                found: match found {
+                    Some(value) => format!("{value:.2}"),
+                    None => format!("none: {}", why().unwrap_or_default()),
+                },
+                aim: wanted.aim.map(|aim| match aim {
+                    Aim::AtMost(most) => format!("at most {most}"),
+                    Aim::AtLeast(least) => format!("at least {least}"),
+                }),
+                missed,
+            }
         })
     }
+}
+
+/// A ratio for people.
+pub struct Verdict {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is of.
+    pub about: &'static str,
+    /// Its value, or why there is none.
+    pub found: String,
+    /// What it should reach, where that is settled.
+    pub aim: Option<String>,
+    /// Whether it does not.
+    pub missed: bool,
 }

@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::backends::Row;
 use super::results::Summary;
 use super::workloads::Workload;
-use crate::link::Measured;
+use super::{memory, one_by_one};
+use crate::link;
 
 /// The share of local memory that ratios are taken at.
 pub const PERCENT: u64 = 50;
@@ -33,18 +34,106 @@ impl Aim {
     }
 }
 
-/// Ratios by name, in the order of reports.
-pub const AIMS: [(&str, Aim); 9] = [
-    ("fault_p50_vs_read", Aim::AtMost(1.3)),
-    ("fault_p99_vs_read_p99", Aim::AtMost(1.3)),
-    ("swapout_vs_write_bw", Aim::AtLeast(0.9)),
-    ("swapin_vs_read_bw", Aim::AtLeast(0.8)),
-    ("app_vs_nvme_random", Aim::AtMost(0.7)),
-    ("app_vs_nvme_sequential", Aim::AtMost(0.4)),
-    ("app_vs_nvme_geomean", Aim::AtMost(0.6)),
-    ("app_vs_nbd_geomean", Aim::AtMost(0.4)),
-    ("cpu_per_page_vs_nvme", Aim::AtMost(0.7)),
+/// A ratio.
+pub struct Wanted {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is of, for people.
+    pub about: &'static str,
+    /// What it should reach, where that is settled.
+    pub aim: Option<Aim>,
+}
+
+const fn wanted(name: &'static str, about: &'static str, aim: Option<Aim>) -> Wanted {
+    Wanted { name, about, aim }
+}
+
+/// All of them, in the order of reports.
+pub const WANTED: [Wanted; 14] = [
+    wanted(
+        "fault_p50_vs_read",
+        "median fault to median READ of the module, in one session",
+        Some(Aim::AtMost(1.3)),
+    ),
+    wanted(
+        "fault_p99_vs_read_p99",
+        "likewise of the 99th percentiles",
+        Some(Aim::AtMost(1.3)),
+    ),
+    wanted(
+        "fault_p99_pressure",
+        "99th percentile of a write fault at the limit, to a READ and 32 pages at ib_write_bw's rate",
+        None,
+    ),
+    wanted(
+        "swapout_vs_write_bw",
+        "MADV_PAGEOUT of touched pages to ib_write_bw, 4 KiB",
+        Some(Aim::AtLeast(0.9)),
+    ),
+    wanted(
+        "swapin_vs_read_bw",
+        "pages read in order to ib_read_bw -o 16, 4 KiB",
+        Some(Aim::AtLeast(0.8)),
+    ),
+    wanted(
+        "swapout_vs_fastswap",
+        "MADV_PAGEOUT to the same with stores one by one",
+        None,
+    ),
+    wanted(
+        "fastswap_vs_write_lat",
+        "a page's time with stores one by one to ib_write_lat, 4 KiB",
+        Some(Aim::AtMost(1.3)),
+    ),
+    wanted(
+        "app_vs_nvme_random",
+        "cost of the random touch to that on NVMe/RDMA",
+        Some(Aim::AtMost(0.7)),
+    ),
+    wanted(
+        "app_vs_nvme_sequential",
+        "likewise of the sequential touch",
+        Some(Aim::AtMost(0.4)),
+    ),
+    wanted(
+        "app_vs_nvme_geomean",
+        "likewise of all jobs, the geometric mean",
+        Some(Aim::AtMost(0.6)),
+    ),
+    wanted(
+        "app_vs_nbd_geomean",
+        "likewise to NBD",
+        Some(Aim::AtMost(0.4)),
+    ),
+    wanted(
+        "cpu_per_page_vs_nvme",
+        "processor time for each page moved to that on NVMe/RDMA",
+        Some(Aim::AtMost(0.7)),
+    ),
+    wanted(
+        "kernel_mib_fixed",
+        "MiB of kernel memory on the client, whatever the server's size",
+        None,
+    ),
+    wanted(
+        "kernel_mib_per_gib",
+        "and for each GiB that the server has",
+        None,
+    ),
 ];
+
+/// What ratios are of.
+#[derive(Clone, Copy, Default)]
+pub struct Found<'a> {
+    /// Jobs.
+    pub summaries: &'a [Summary],
+    /// Faults, page-outs and page-ins beside the link.
+    pub link: Option<&'a link::Measured>,
+    /// Stores one by one.
+    pub one_by_one: Option<&'a one_by_one::Measured>,
+    /// The client's kernel memory.
+    pub memory: Option<&'a memory::Measured>,
+}
 
 /// Every ratio, or why there is none.
 #[derive(Clone, Debug, Serialize)]
@@ -57,12 +146,12 @@ pub struct Ratios {
 
 impl Ratios {
     /// Of what was measured.
-    pub fn of(summaries: &[Summary], link: Option<&Measured>) -> Ratios {
+    pub fn of(found: Found) -> Ratios {
         let (mut ratios, mut why) = (BTreeMap::new(), BTreeMap::new());
-        for (name, _) in AIMS {
-            let found = ratio(name, summaries, link);
-            ratios.insert(name, found.as_ref().ok().copied());
-            if let Err(reason) = found {
+        for Wanted { name, .. } in WANTED {
+            let value = ratio(name, found);
+            ratios.insert(name, value.as_ref().ok().copied());
+            if let Err(reason) = value {
                 why.insert(name, reason);
             }
         }
@@ -70,12 +159,23 @@ impl Ratios {
     }
 }
 
-fn ratio(name: &str, summaries: &[Summary], link: Option<&Measured>) -> Result<f64, String> {
-    let link = link.ok_or_else(|| "Rapidswap was left out".to_owned());
+fn ratio(name: &str, found: Found) -> Result<f64, String> {
+    let left_out = |row: Row| format!("{} was left out", row.backend().title());
+    let link = found.link.ok_or_else(|| left_out(Row::Rapidswap));
+    let memory = found.memory.ok_or_else(|| left_out(Row::Rapidswap));
+    let one_by_one = found.one_by_one.ok_or_else(|| left_out(Row::OneByOne));
+    let summaries = found.summaries;
     let cost: fn(&Summary) -> Option<Spread> = |one| Some(one.cost_seconds);
     match name {
         "fault_p50_vs_read" => link.map(|link| link.fault_to_selftest),
         "fault_p99_vs_read_p99" => link.map(|link| link.fault_p99_to_selftest_p99),
+        "fault_p99_pressure" => link.map(|link| link.fault_p99_at_limit_to_read_and_batch),
+        "swapout_vs_fastswap" => link.and_then(|link| {
+            one_by_one.map(|one_by_one| link.pageout_mib_s / one_by_one.pageout_mib_s)
+        }),
+        "fastswap_vs_write_lat" => one_by_one.map(|one_by_one| one_by_one.page_to_ib_write_lat),
+        "kernel_mib_fixed" => memory.map(|memory| memory.fixed_mib),
+        "kernel_mib_per_gib" => memory.map(|memory| memory.mib_per_gib),
         "swapout_vs_write_bw" => link.map(|link| link.pageout_to_ib_write_bw),
         "swapin_vs_read_bw" => link.map(|link| link.pagein_to_ib_read_bw),
         "app_vs_nvme_random" => of_one(summaries, Workload::Random),
@@ -157,7 +257,10 @@ mod tests {
             .iter()
             .map(|&(row, workload, cost)| run(row, workload, 0, cost))
             .collect();
-        Ratios::of(&summaries(&runs), None)
+        Ratios::of(Found {
+            summaries: &summaries(&runs),
+            ..Found::default()
+        })
     }
 
     #[test]
@@ -182,9 +285,10 @@ mod tests {
     fn what_is_missing_is_null_and_says_why() {
         let none = found(&[(Row::Rapidswap, Workload::Random, 2.0)]);
         assert!(none.ratios.values().all(Option::is_none));
-        assert_eq!(none.why.len(), AIMS.len());
+        assert_eq!(none.why.len(), WANTED.len());
         assert!(none.why["app_vs_nbd_geomean"].contains("NBD was not measured"));
-        assert!(none.why["fault_p50_vs_read"].contains("left out"));
+        assert!(none.why["fault_p50_vs_read"].contains("Rapidswap was left out"));
+        assert!(none.why["fastswap_vs_write_lat"].contains("one by one was left out"));
         let free = found(&[
             (Row::Rapidswap, Workload::Random, 0.0),
             (Row::Nvme, Workload::Random, 4.0),

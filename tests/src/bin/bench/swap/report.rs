@@ -5,18 +5,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rapidswap_tests::spread::Spread;
+use rapidswap_tests::table::Table;
 
 use super::outcome::Outcome;
 use super::plot::Bars;
 use super::results::Summary;
 
-const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:1000px;margin:2em auto;padding:0 1em}\
+const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:1100px;margin:2em auto;padding:0 1em}\
     table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .8em;text-align:left;\
-    border-bottom:1px solid #ddd}td.n{text-align:right;font-variant-numeric:tabular-nums}\
+    border-bottom:1px solid #ddd}td.n{white-space:nowrap;text-align:right;font-variant-numeric:tabular-nums}\
     svg{max-width:100%;height:auto}.no{color:#b30000}";
 
 const ABOUT: &str = "Cost is the completion time less that of the same job in the same round \
-    without a limit. Processor time is what the host counts for the threads that run both nodes' \
+    without a limit. Reclaim is what the job's threads spent in it, by the kernel's trace \
+    events, faults the rest of the cost: waiting for pages that come back. Processor time is what the host counts for the threads that run both nodes' \
     CPUs, likewise less that of the job without a limit, for each page that left the client's \
     memory or came back. Every job checks what it did, and comes to the same result everywhere. \
     Bars are medians, lines go from the least to the greatest of the rounds.";
@@ -39,11 +41,11 @@ fn put(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
 
-/// Two plots for each share of local memory.
+/// Three plots for each share of local memory.
 fn plots_of(summaries: &[Summary]) -> Vec<Bars> {
     let mut percents: Vec<u64> = summaries.iter().map(|one| one.local_percent).collect();
     percents.dedup();
-    let both = percents.into_iter().flat_map(|percent| {
+    let plots = percents.into_iter().flat_map(|percent| {
         let of: Vec<&Summary> = summaries
             .iter()
             .filter(|one| one.local_percent == percent)
@@ -57,6 +59,13 @@ fn plots_of(summaries: &[Summary]) -> Vec<Bars> {
                 |one| Some(one.cost_seconds),
             ),
             bars(
+                &format!("reclaim-{percent}"),
+                &format!("Of that, time in reclaim, {percent} % of the memory local"),
+                "seconds of the job's threads",
+                &of,
+                |one| one.reclaim_seconds,
+            ),
+            bars(
                 &format!("cpu-{percent}"),
                 &format!("Processor time for each page moved, {percent} % of the memory local"),
                 "microseconds, both nodes",
@@ -65,7 +74,7 @@ fn plots_of(summaries: &[Summary]) -> Vec<Bars> {
             ),
         ]
     });
-    both.collect()
+    plots.collect()
 }
 
 fn bars(
@@ -114,45 +123,68 @@ fn page(outcome: &Outcome, plots: &[String]) -> String {
         html += "\n";
     }
     html += &numbers(&outcome.summaries);
+    html += &link(outcome);
     html += &conditions(outcome);
     html += "</body></html>\n";
     html
 }
 
 fn ratios(outcome: &Outcome) -> String {
-    let rows = outcome.verdicts().map(|(name, value, aim)| {
-        let class = if value.contains("not reached") {
-            " class=\"no\""
-        } else {
-            ""
+    let rows = outcome.verdicts().map(|verdict| {
+        let (class, missed) = match verdict.missed {
+            true => (" class=no", ", not reached"),
+            false => ("", ""),
         };
-        let (value, aim) = (escape(&value), escape(&aim));
-        format!("<tr><td>{name}</td><td{class}>{value}</td><td>{aim}</td></tr>\n")
+        let found = escape(&verdict.found);
+        let aim = verdict.aim.unwrap_or_default();
+        format!(
+            "<tr><td>{}</td><td>{}</td><td{class}>{found}{missed}</td><td>{aim}</td></tr>\n",
+            verdict.name,
+            escape(verdict.about),
+        )
     });
-    let head = "<h2>Ratios</h2>\n<table><tr><th>ratio</th><th>found</th><th>aim</th></tr>\n";
+    let head = "<h2>Ratios</h2>\n<table><tr><th>ratio</th><th>of</th><th>found</th>\
+        <th>aim</th></tr>\n";
     format!("{head}{}</table>\n", rows.collect::<String>())
 }
 
 fn numbers(summaries: &[Summary]) -> String {
+    let middle = |spread: Option<Spread>| {
+        spread.map_or_else(String::new, |spread| format!("{:.2}", spread.median))
+    };
     let rows = summaries.iter().map(|one| {
         let vcpu = one
             .vcpu_us_per_page
             .map_or_else(String::new, |vcpu| format!("{vcpu:.0}"));
         format!(
             "<tr><td>{}</td><td>{} %</td><td>{}</td><td class=n>{:.2}</td><td class=n>{:.2}</td>\
-             <td class=n>{vcpu}</td><td class=n>{:.0}</td><td class=n>{:.0}</td></tr>\n",
+             <td class=n>{}</td><td class=n>{}</td><td class=n>{vcpu}</td><td class=n>{:.0}</td><td class=n>{:.0}</td></tr>\n",
             one.workload.title(),
             one.local_percent,
             one.backend.backend().title(),
             one.seconds,
             one.cost_seconds,
+            middle(one.reclaim_seconds),
+            middle(one.fault_seconds),
             one.pages_out.median,
             one.pages_in.median,
         )
     });
     let head = "<h2>Numbers</h2>\n<table><tr><th>job</th><th>local</th><th>swap</th>\
-        <th>time, s</th><th>cost, s</th><th>CPU a page, us</th><th>pages out</th><th>in</th></tr>\n";
+        <th>time, s</th><th>cost, s</th><th>reclaim, s</th><th>faults, s</th><th>CPU a page, us</th><th>pages out</th><th>in</th></tr>\n";
     format!("{head}{}</table>\n", rows.collect::<String>())
+}
+
+fn link(outcome: &Outcome) -> String {
+    let mut table = Table::default();
+    outcome.link_rows(&mut table);
+    let rows = table.rows().iter();
+    let rows =
+        rows.map(|(name, value)| format!("<tr><td>{name}</td><td>{}</td></tr>\n", escape(value)));
+    format!(
+        "<h2>Faults, page-outs and page-ins beside the link</h2>\n<table>{}</table>\n",
+        rows.collect::<String>()
+    )
 }
 
 fn conditions(outcome: &Outcome) -> String {
@@ -175,7 +207,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::backends::Row;
-    use super::super::ratios::Ratios;
+    use super::super::ratios::{Found, Ratios};
     use super::super::results::{summaries, tests::run};
     use super::super::workloads::Workload;
     use super::*;
@@ -195,9 +227,14 @@ mod tests {
             size_mib: 24,
             rounds: 1,
             load: vec![0.5, 1.25],
-            ratios: Ratios::of(&summaries, None),
+            ratios: Ratios::of(Found {
+                summaries: &summaries,
+                ..Found::default()
+            }),
             summaries,
             link: None,
+            one_by_one: None,
+            kernel_memory: None,
             runs,
         }
     }
@@ -207,7 +244,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary directory");
         let path = write(folder.path(), &outcome()).expect("written");
         let html = fs::read_to_string(path).expect("page");
-        assert_eq!(html.matches("<svg").count(), 2);
+        assert_eq!(html.matches("<svg").count(), 3);
         for word in [
             "app_vs_nvme_random",
             "0.50",
@@ -220,7 +257,7 @@ mod tests {
         for outside in ["<script", "<link", "src=", "@import", "url("] {
             assert!(!html.contains(outside), "{outside}");
         }
-        for plot in ["cost-50.svg", "cpu-50.svg"] {
+        for plot in ["cost-50.svg", "reclaim-50.svg", "cpu-50.svg"] {
             let svg = fs::read_to_string(folder.path().join(plot)).expect("plot");
             assert!(html.contains(&svg), "{plot}");
         }

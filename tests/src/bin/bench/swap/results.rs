@@ -34,6 +34,8 @@ pub struct Run {
     pub pages_in: u64,
     /// Faults that waited for one.
     pub major_faults: u64,
+    /// What the job's threads spent in reclaim.
+    pub reclaim_seconds: Option<f64>,
 }
 
 impl Run {
@@ -55,12 +57,18 @@ impl Run {
             pages_out: took.pages_out,
             pages_in: took.pages_in,
             major_faults: took.major_faults,
+            reclaim_seconds: took.reclaim_seconds,
         }
     }
 
     /// What swapping cost: T − T_local.
     pub fn cost_seconds(&self) -> f64 {
         self.seconds - self.local_seconds
+    }
+
+    /// What of the cost was not reclaim: faults, less the reclaim in them.
+    pub fn fault_seconds(&self) -> Option<f64> {
+        Some(self.cost_seconds() - self.reclaim_seconds?)
     }
 
     /// Processor time that swapping cost for each page moved, in microseconds.
@@ -86,6 +94,11 @@ pub struct Summary {
     pub local_seconds: Spread,
     /// What swapping cost, T − T_local.
     pub cost_seconds: Spread,
+    /// Of that, what the job's threads spent in reclaim.
+    pub reclaim_seconds: Option<Spread>,
+    /// And the rest: faults, less the reclaim in them. With several threads,
+    /// whose reclaim is at the same time, it may be less than nothing.
+    pub fault_seconds: Option<Spread>,
     /// Processor time that swapping cost for each page moved.
     pub vcpu_us_per_page: Option<Spread>,
     /// Pages that left the client's memory.
@@ -111,7 +124,10 @@ fn summary(runs: &[&Run]) -> Option<Summary> {
         let values: Vec<f64> = runs.iter().map(|run| value(run)).collect();
         Spread::of(&values)
     };
-    let vcpu: Option<Vec<f64>> = runs.iter().map(|run| run.vcpu_us_per_page()).collect();
+    let known = |value: fn(&Run) -> Option<f64>| {
+        let values: Option<Vec<f64>> = runs.iter().map(|run| value(run)).collect();
+        values.and_then(|values| Spread::of(&values))
+    };
     let first = runs.first()?;
     Some(Summary {
         backend: first.backend,
@@ -120,7 +136,9 @@ fn summary(runs: &[&Run]) -> Option<Summary> {
         seconds: of(|run| run.seconds)?,
         local_seconds: of(|run| run.local_seconds)?,
         cost_seconds: of(Run::cost_seconds)?,
-        vcpu_us_per_page: vcpu.and_then(|values| Spread::of(&values)),
+        reclaim_seconds: known(|run| run.reclaim_seconds),
+        fault_seconds: known(Run::fault_seconds),
+        vcpu_us_per_page: known(Run::vcpu_us_per_page),
         pages_out: of(|run| run.pages_out as f64)?,
         pages_in: of(|run| run.pages_in as f64)?,
         major_faults: of(|run| run.major_faults as f64)?,
@@ -147,6 +165,7 @@ pub mod tests {
             pages_out: 600,
             pages_in: 400,
             major_faults: 400,
+            reclaim_seconds: Some(cost / 4.0),
         }
     }
 
@@ -168,6 +187,8 @@ pub mod tests {
         assert_eq!(nvme.backend, Row::Nvme);
         let Spread { median, min, max } = nvme.cost_seconds;
         assert_eq!((median, min, max), (3.0, 2.0, 4.0));
+        let faults = nvme.fault_seconds.expect("traced");
+        assert!((faults.median - 2.25).abs() < 1e-9, "{faults}");
         let vcpu = nvme.vcpu_us_per_page.expect("guests");
         assert!((vcpu.median - 1500.0).abs() < 1e-6, "{vcpu}");
     }

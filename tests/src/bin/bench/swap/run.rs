@@ -7,6 +7,7 @@ use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{BENCH_JOB, Job, parse};
 use rapidswap_tests::scene::{Scene, scaled};
 use rapidswap_tests::time_v::TimeReport;
+use rapidswap_tests::trace::Trace;
 use rapidswap_tests::vcpu_time;
 use rapidswap_tests::vmstat::Vmstat;
 
@@ -29,6 +30,8 @@ pub struct Took {
     pub pages_in: u64,
     /// Faults that waited for one.
     pub major_faults: u64,
+    /// What its threads spent in reclaim; `None` if it was too much to record.
+    pub reclaim_seconds: Option<f64>,
     /// What the job came to.
     pub checksum: String,
 }
@@ -45,9 +48,17 @@ pub fn run(scene: &Scene, job: Workload, mib: u64, local_mib: Option<u64>) -> Re
     let guests: Vec<u32> = status.nodes.iter().map(|node| node.pid).collect();
     let cpus = format!("0-{}", status.cpus.saturating_sub(1));
 
+    let (begin, end) = (
+        "mm_vmscan_memcg_reclaim_begin",
+        "mm_vmscan_memcg_reclaim_end",
+    );
+    let events = [begin, end].map(|event| format!("vmscan/{event}"));
+    let trace = Trace::of(&scene.client, &events.each_ref().map(String::as_str))?;
     let before = Moments::now(scene, &guests)?;
     let output = limit.start_on(&cpus, &command)?.finish(scaled(LIMIT)?)?;
     let after = Moments::now(scene, &guests)?;
+    let reclaim = trace.between(begin, end)?;
+    drop(trace);
 
     let errors = String::from_utf8_lossy(&output.stderr);
     let done = String::from_utf8_lossy(&output.stdout);
@@ -72,6 +83,7 @@ pub fn run(scene: &Scene, job: Workload, mib: u64, local_mib: Option<u64>) -> Re
         pages_out: after.pages(["rswpout", "pswpout"], &before)?,
         pages_in: after.pages(["rswpin", "pswpin"], &before)?,
         major_faults: times.major_faults,
+        reclaim_seconds: reclaim.map(|time| time.as_secs_f64()),
         checksum: done.checksum,
     })
 }
