@@ -69,13 +69,13 @@ pub struct Faults {
     /// Bytes that were wrong.
     pub corrupt_bytes: u64,
     /// How long the faults took.
-    pub fault_ns: FaultTimes,
+    pub fault_ns: Times,
 }
 
-/// Distribution of fault times in nanoseconds.
+/// Distribution of times in nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct FaultTimes {
-    /// Number of faults.
+pub struct Times {
+    /// How many there are.
     pub count: usize,
     /// Median.
     pub p50: u64,
@@ -103,6 +103,8 @@ pub struct Job {
     pub checksum: String,
     /// Places in which its data was not what it must have been.
     pub wrong: u64,
+    /// How long its requests took, if it is one that makes some.
+    pub latency_ns: Option<Times>,
 }
 
 /// Outcome of `page-pattern pageout`.

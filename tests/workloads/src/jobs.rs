@@ -4,7 +4,9 @@
 pub mod compress;
 pub mod kmeans;
 pub mod pagerank;
+pub mod requests;
 pub mod sort;
+pub mod store;
 pub mod touch;
 
 use std::num::Wrapping;

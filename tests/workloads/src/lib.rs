@@ -4,6 +4,7 @@
 //! host side, so that they need none of its libraries.
 
 pub mod jobs;
+pub mod memcached;
 pub mod memory;
 pub mod pagemap;
 pub mod pattern;

@@ -2,6 +2,7 @@
 //! jobs on the same two nodes and the same link, by turns in one run.
 
 mod backends;
+mod charts;
 mod memory;
 mod one_by_one;
 mod outcome;
@@ -10,6 +11,7 @@ mod ratios;
 mod report;
 mod results;
 mod run;
+mod wanted;
 mod workloads;
 
 use std::collections::BTreeMap;
@@ -60,6 +62,9 @@ pub struct Swap {
     /// What to run: sequential, random, quicksort and pagerank if not said.
     #[arg(long, value_enum, value_delimiter = ',')]
     workloads: Vec<Workload>,
+    /// Requests in a second to redis and memcached.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: u32,
     /// CPUs of each node.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     cpus: u32,
@@ -160,7 +165,8 @@ fn compare(options: &Swap, scene: &Scene, reporter: &Reporter) -> Result<Outcome
                 for (&workload, local) in &locals {
                     step.message(workload.title());
                     let mib = options.size.mib();
-                    let took = run(scene, workload, mib, Some((mib * percent / 100).max(1)));
+                    let limit = Some((mib * percent / 100).max(1));
+                    let took = run(scene, workload, (mib, options.rate), limit);
                     let took = took.with_context(|| format!("on {title}"))?;
                     ensure!(
                         took.checksum == local.checksum,
@@ -206,6 +212,7 @@ fn compare(options: &Swap, scene: &Scene, reporter: &Reporter) -> Result<Outcome
         cpus: status.cpus,
         page_cluster: page_cluster.trim().parse().context("page-cluster")?,
         size_mib: options.size.mib(),
+        rate: options.rate,
         rounds: options.rounds,
         load,
         ratios: Ratios::of(found),
@@ -229,7 +236,10 @@ fn without_limit(
     let workloads = options.workloads().into_iter();
     let locals = workloads.map(|workload| {
         step.message(workload.title());
-        Ok((workload, run(scene, workload, options.size.mib(), None)?))
+        Ok((
+            workload,
+            run(scene, workload, (options.size.mib(), options.rate), None)?,
+        ))
     });
     let locals = locals.collect::<Result<_>>().context("without a limit")?;
     step.done("measured");

@@ -7,9 +7,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use rapidswap_workloads::jobs::requests::Requests;
+use rapidswap_workloads::jobs::store::Program;
 use rapidswap_workloads::jobs::touch::Touch;
 use rapidswap_workloads::jobs::{Done, compress, kmeans, pagerank, sort};
+use rapidswap_workloads::percentiles::Percentiles;
 use serde_json::json;
 
 #[derive(Parser)]
@@ -45,17 +48,32 @@ enum Job {
     Kmeans,
     /// Compress and decompress generated text.
     Compress,
+    /// Ask a redis server for values, at a fixed rate.
+    Redis(Rate),
+    /// Ask a memcached server for values, at a fixed rate.
+    Memcached(Rate),
+}
+
+#[derive(Args, Clone, Copy)]
+struct Rate {
+    /// Requests in a second.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
+    /// Requests in all.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    requests: u32,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let started = Instant::now();
     match run(&cli) {
-        Ok(Done { checksum, wrong }) => {
+        Ok((Done { checksum, wrong }, latency)) => {
             let line = json!({
                 "seconds": started.elapsed().as_secs_f64(),
                 "checksum": format!("{checksum:016x}"),
                 "wrong": wrong,
+                "latency_ns": latency,
             });
             println!("{line}");
             ExitCode::from(u8::from(wrong != 0))
@@ -67,8 +85,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<Done> {
-    match cli.job {
+fn run(cli: &Cli) -> Result<(Done, Option<Percentiles>)> {
+    let requests = |program, rate: Rate| Requests {
+        program,
+        rate: rate.rate,
+        count: rate.requests,
+    };
+    let done = match cli.job {
         Job::Touch {
             random,
             passes,
@@ -78,10 +101,13 @@ fn run(cli: &Cli) -> Result<Done> {
             passes,
             threads,
         }
-        .run(cli.mib),
-        Job::Sort => Ok(sort::run(cli.mib)),
-        Job::Pagerank => Ok(pagerank::run(cli.mib)),
-        Job::Kmeans => Ok(kmeans::run(cli.mib)),
-        Job::Compress => Ok(compress::run(cli.mib)),
-    }
+        .run(cli.mib)?,
+        Job::Sort => sort::run(cli.mib),
+        Job::Pagerank => pagerank::run(cli.mib),
+        Job::Kmeans => kmeans::run(cli.mib),
+        Job::Compress => compress::run(cli.mib),
+        Job::Redis(rate) => return requests(Program::Redis, rate).run(cli.mib),
+        Job::Memcached(rate) => return requests(Program::Memcached, rate).run(cli.mib),
+    };
+    Ok((done, None))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::guest::Guest;
 use rapidswap_tests::limit::Limit;
-use rapidswap_tests::reports::{self, FaultTimes, Faults, PAGE_PATTERN, PageIns, PageOuts, parse};
+use rapidswap_tests::reports::{self, Faults, PAGE_PATTERN, PageIns, PageOuts, Times, parse};
 
 /// Memory of the program whose faults are timed, and its limit meanwhile.
 const FAULTS_MIB: &str = "24";
@@ -24,14 +24,14 @@ const PAGE_CLUSTER: &str = "/proc/sys/vm/page-cluster";
 
 /// Random faults that read pages which are remote. The limit is lifted before
 /// the first, so that no reclaim is in them.
-pub fn faults(client: &Guest, seed: usize) -> Result<FaultTimes> {
+pub fn faults(client: &Guest, seed: usize) -> Result<Times> {
     let limit = Limit::new(client, FAULTS_LIMIT_MIB)?;
     one_page_a_fault(client, || timed(client, &limit, seed, &[], || limit.lift()))
 }
 
 /// Random faults that write to pages which are remote, under a limit: when it
 /// is reached, for most of them others have to be stored first.
-pub fn faults_at_the_limit(client: &Guest, seed: usize) -> Result<FaultTimes> {
+pub fn faults_at_the_limit(client: &Guest, seed: usize) -> Result<Times> {
     let limit = Limit::new(client, PRESSED_LIMIT_MIB)?;
     one_page_a_fault(client, || {
         timed(client, &limit, seed, &["--write"], || Ok(()))
@@ -44,7 +44,7 @@ fn timed(
     seed: usize,
     kind: &[&str],
     before_the_first: impl FnOnce() -> Result<()>,
-) -> Result<FaultTimes> {
+) -> Result<Times> {
     let (samples, seed) = (SAMPLES.to_string(), seed.to_string());
     let sampling = ["--samples", &samples, "--seed", &seed, "--wait"];
     let command = [

@@ -3,8 +3,9 @@
 use rapidswap_tests::table::Table;
 use serde::Serialize;
 
-use super::ratios::{Aim, Ratios, WANTED};
+use super::ratios::Ratios;
 use super::results::{Run, Summary};
+use super::wanted::{Aim, WANTED};
 use super::{memory, one_by_one};
 use crate::link::{Measured, Rounds};
 
@@ -23,6 +24,8 @@ pub struct Outcome {
     pub page_cluster: u32,
     /// Memory that each job uses.
     pub size_mib: u64,
+    /// Requests in a second to those that take some.
+    pub rate: u32,
     /// How often everything was run.
     pub rounds: u32,
     /// Of the host, when each round began and when the last ended.
@@ -93,6 +96,12 @@ impl Outcome {
             if let Some(reclaim) = &one.reclaim_seconds {
                 value += &format!(", reclaim {:.1} s", reclaim.median);
             }
+            if let Some(p50) = &one.latency_p50_us {
+                value += &format!(", p50 {p50:.0} us");
+            }
+            if let Some(p99) = &one.latency_p99_us {
+                value += &format!(", p99 {p99:.0} us");
+            }
             if let Some(vcpu) = &one.vcpu_us_per_page {
                 value += &format!(", {vcpu:.0} us of CPU a page");
             }
@@ -130,6 +139,7 @@ impl Outcome {
             ("CPUs of each node", self.cpus.to_string()),
             ("page-cluster", self.page_cluster.to_string()),
             ("memory of a job", format!("{} MiB", self.size_mib)),
+            ("requests", format!("{} a second", self.rate)),
             ("rounds", self.rounds.to_string()),
             ("load of the host", load.join(", ")),
         ]

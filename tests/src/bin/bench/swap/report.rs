@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use rapidswap_tests::spread::Spread;
 use rapidswap_tests::table::Table;
 
+use super::charts::charts;
 use super::outcome::Outcome;
-use super::plot::Bars;
 use super::results::Summary;
 
 const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:1100px;margin:2em auto;padding:0 1em}\
@@ -27,7 +27,7 @@ const ABOUT: &str = "Cost is the completion time less that of the same job in th
 pub fn write(folder: &Path, outcome: &Outcome) -> Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     let mut plots = Vec::new();
-    for bars in plots_of(&outcome.summaries) {
+    for bars in charts(&outcome.summaries) {
         let svg = bars.svg()?;
         put(&folder.join(format!("{}.svg", bars.name)), &svg)?;
         plots.push(svg);
@@ -39,76 +39,6 @@ pub fn write(folder: &Path, outcome: &Outcome) -> Result<PathBuf> {
 
 fn put(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
-}
-
-/// Three plots for each share of local memory.
-fn plots_of(summaries: &[Summary]) -> Vec<Bars> {
-    let mut percents: Vec<u64> = summaries.iter().map(|one| one.local_percent).collect();
-    percents.dedup();
-    let plots = percents.into_iter().flat_map(|percent| {
-        let of: Vec<&Summary> = summaries
-            .iter()
-            .filter(|one| one.local_percent == percent)
-            .collect();
-        [
-            bars(
-                &format!("cost-{percent}"),
-                &format!("What swapping costs, {percent} % of the memory local"),
-                "seconds more than without a limit",
-                &of,
-                |one| Some(one.cost_seconds),
-            ),
-            bars(
-                &format!("reclaim-{percent}"),
-                &format!("Of that, time in reclaim, {percent} % of the memory local"),
-                "seconds of the job's threads",
-                &of,
-                |one| one.reclaim_seconds,
-            ),
-            bars(
-                &format!("cpu-{percent}"),
-                &format!("Processor time for each page moved, {percent} % of the memory local"),
-                "microseconds, both nodes",
-                &of,
-                |one| one.vcpu_us_per_page,
-            ),
-        ]
-    });
-    plots.collect()
-}
-
-fn bars(
-    name: &str,
-    title: &str,
-    axis: &str,
-    summaries: &[&Summary],
-    value: fn(&Summary) -> Option<Spread>,
-) -> Bars {
-    let mut rows: Vec<_> = summaries.iter().map(|one| one.backend).collect();
-    rows.sort_unstable();
-    rows.dedup();
-    let mut workloads: Vec<_> = summaries.iter().map(|one| one.workload).collect();
-    workloads.dedup();
-    let groups = workloads.into_iter().map(|workload| {
-        let of_row = |row| {
-            let one = summaries
-                .iter()
-                .find(|one| one.workload == workload && one.backend == row)?;
-            value(one)
-        };
-        let spreads = rows.iter().map(|&row| of_row(row)).collect();
-        (workload.title().to_owned(), spreads)
-    });
-    Bars {
-        name: name.to_owned(),
-        title: title.to_owned(),
-        axis: axis.to_owned(),
-        groups: groups.collect(),
-        series: rows
-            .iter()
-            .map(|row| row.backend().title().to_owned())
-            .collect(),
-    }
 }
 
 fn page(outcome: &Outcome, plots: &[String]) -> String {
@@ -123,6 +53,7 @@ fn page(outcome: &Outcome, plots: &[String]) -> String {
         html += "\n";
     }
     html += &numbers(&outcome.summaries);
+    html += &requests(&outcome.summaries);
     html += &link(outcome);
     html += &conditions(outcome);
     html += "</body></html>\n";
@@ -175,6 +106,34 @@ fn numbers(summaries: &[Summary]) -> String {
     format!("{head}{}</table>\n", rows.collect::<String>())
 }
 
+/// Where requests were made at a fixed rate, how long they took.
+fn requests(summaries: &[Summary]) -> String {
+    let us =
+        |spread: Option<Spread>| spread.map_or_else(String::new, |spread| format!("{spread:.0}"));
+    let of_requests = summaries.iter().filter(|one| one.latency_p50_us.is_some());
+    let rows = of_requests.map(|one| {
+        format!(
+            "<tr><td>{}</td><td>{} %</td><td>{}</td><td class=n>{}</td><td class=n>{}</td>\
+             <td class=n>{}</td></tr>\n",
+            one.workload.title(),
+            one.local_percent,
+            one.backend.backend().title(),
+            us(one.latency_p50_us),
+            us(one.latency_p99_us),
+            us(one.local_latency_p99_us),
+        )
+    });
+    let rows = rows.collect::<String>();
+    if rows.is_empty() {
+        return rows;
+    }
+    format!(
+        "<h2>Requests at a fixed rate</h2>\n<table><tr><th>server</th><th>local</th>\
+         <th>swap</th><th>p50, us</th><th>p99, us</th><th>p99 without a limit</th></tr>\n\
+         {rows}</table>\n"
+    )
+}
+
 fn link(outcome: &Outcome) -> String {
     let mut table = Table::default();
     outcome.link_rows(&mut table);
@@ -209,6 +168,7 @@ mod tests {
     use super::super::backends::Row;
     use super::super::ratios::{Found, Ratios};
     use super::super::results::{summaries, tests::run};
+    use super::super::run::Latency;
     use super::super::workloads::Workload;
     use super::*;
 
@@ -225,6 +185,7 @@ mod tests {
             cpus: 1,
             page_cluster: 3,
             size_mib: 24,
+            rate: 100,
             rounds: 1,
             load: vec![0.5, 1.25],
             ratios: Ratios::of(Found {
@@ -253,6 +214,7 @@ mod tests {
         ] {
             assert!(html.contains(word), "{word}");
         }
+        assert!(!html.contains("fixed rate</h2>"), "nothing has one");
         // Nothing is loaded from elsewhere.
         for outside in ["<script", "<link", "src=", "@import", "url("] {
             assert!(!html.contains(outside), "{outside}");
@@ -261,6 +223,30 @@ mod tests {
             let svg = fs::read_to_string(folder.path().join(plot)).expect("plot");
             assert!(html.contains(&svg), "{plot}");
         }
+    }
+
+    #[test]
+    fn requests_have_a_plot_and_a_table_of_their_own() {
+        let mut outcome = outcome();
+        let mut run = run(Row::Nvme, Workload::Redis, 0, 0.1);
+        let latency = |p99_us| {
+            Some(Latency {
+                p50_us: 5.0,
+                p99_us,
+            })
+        };
+        (run.latency, run.local_latency) = (latency(4321.0), latency(77.0));
+        outcome.runs.push(run);
+        outcome.summaries = summaries(&outcome.runs);
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let path = write(folder.path(), &outcome).expect("written");
+        let html = fs::read_to_string(path).expect("page");
+        for word in ["fixed rate</h2>", "4321 (4321 to 4321)", "77 (77 to 77)"] {
+            assert!(html.contains(word), "{word}");
+        }
+        let plot = |name: &str| fs::read_to_string(folder.path().join(name)).expect("plot");
+        assert!(plot("latency-50.svg").contains("redis"));
+        assert!(!plot("cost-50.svg").contains("redis"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rapidswap_tests::spread::Spread;
 use serde::Serialize;
 
 use super::backends::Row;
-use super::run::Took;
+use super::run::{Latency, Took};
 use super::workloads::Workload;
 
 /// One run, beside the one of the same round that had all the memory it wanted.
@@ -36,6 +36,10 @@ pub struct Run {
     pub major_faults: u64,
     /// What the job's threads spent in reclaim.
     pub reclaim_seconds: Option<f64>,
+    /// How long its requests took.
+    pub latency: Option<Latency>,
+    /// The same without a limit.
+    pub local_latency: Option<Latency>,
 }
 
 impl Run {
@@ -58,6 +62,8 @@ impl Run {
             pages_in: took.pages_in,
             major_faults: took.major_faults,
             reclaim_seconds: took.reclaim_seconds,
+            latency: took.latency,
+            local_latency: local.latency,
         }
     }
 
@@ -101,6 +107,12 @@ pub struct Summary {
     pub fault_seconds: Option<Spread>,
     /// Processor time that swapping cost for each page moved.
     pub vcpu_us_per_page: Option<Spread>,
+    /// Medians of how long requests took.
+    pub latency_p50_us: Option<Spread>,
+    /// 99th percentiles of that.
+    pub latency_p99_us: Option<Spread>,
+    /// The same without a limit.
+    pub local_latency_p99_us: Option<Spread>,
     /// Pages that left the client's memory.
     pub pages_out: Spread,
     /// Pages that came back.
@@ -139,6 +151,9 @@ fn summary(runs: &[&Run]) -> Option<Summary> {
         reclaim_seconds: known(|run| run.reclaim_seconds),
         fault_seconds: known(Run::fault_seconds),
         vcpu_us_per_page: known(Run::vcpu_us_per_page),
+        latency_p50_us: known(|run| Some(run.latency?.p50_us)),
+        latency_p99_us: known(|run| Some(run.latency?.p99_us)),
+        local_latency_p99_us: known(|run| Some(run.local_latency?.p99_us)),
         pages_out: of(|run| run.pages_out as f64)?,
         pages_in: of(|run| run.pages_in as f64)?,
         major_faults: of(|run| run.major_faults as f64)?,
@@ -166,6 +181,8 @@ pub mod tests {
             pages_in: 400,
             major_faults: 400,
             reclaim_seconds: Some(cost / 4.0),
+            latency: None,
+            local_latency: None,
         }
     }
 

@@ -10,6 +10,7 @@ use rapidswap_tests::time_v::TimeReport;
 use rapidswap_tests::trace::Trace;
 use rapidswap_tests::vcpu_time;
 use rapidswap_tests::vmstat::Vmstat;
+use serde::Serialize;
 
 use super::workloads::Workload;
 
@@ -32,18 +33,35 @@ pub struct Took {
     pub major_faults: u64,
     /// What its threads spent in reclaim; `None` if it was too much to record.
     pub reclaim_seconds: Option<f64>,
+    /// How long its requests took, if it makes some.
+    pub latency: Option<Latency>,
     /// What the job came to.
     pub checksum: String,
 }
 
+/// How long requests took, from when they were due.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Latency {
+    /// Median.
+    pub p50_us: f64,
+    /// 99 of 100 took no longer.
+    pub p99_us: f64,
+}
+
 /// Runs a job on `mib` MiB, within `local_mib` of memory if that is given.
-pub fn run(scene: &Scene, job: Workload, mib: u64, local_mib: Option<u64>) -> Result<Took> {
+pub fn run(
+    scene: &Scene,
+    job: Workload,
+    (mib, rate): (u64, u32),
+    local_mib: Option<u64>,
+) -> Result<Took> {
     let limit = Limit::new(&scene.client, local_mib.unwrap_or(mib))?;
     if local_mib.is_none() {
         limit.lift()?;
     }
-    let size = mib.to_string();
-    let command = [&[BENCH_JOB][..], job.arguments(), &["--mib", &size]].concat();
+    let arguments = job.arguments(mib, rate);
+    let mut command = vec![BENCH_JOB];
+    command.extend(arguments.iter().map(String::as_str));
     let status = scene.cluster.status()?;
     let guests: Vec<u32> = status.nodes.iter().map(|node| node.pid).collect();
     let cpus = format!("0-{}", status.cpus.saturating_sub(1));
@@ -84,6 +102,10 @@ pub fn run(scene: &Scene, job: Workload, mib: u64, local_mib: Option<u64>) -> Re
         pages_in: after.pages(["rswpin", "pswpin"], &before)?,
         major_faults: times.major_faults,
         reclaim_seconds: reclaim.map(|time| time.as_secs_f64()),
+        latency: done.latency_ns.map(|times| Latency {
+            p50_us: times.p50 as f64 / 1000.0,
+            p99_us: times.p99 as f64 / 1000.0,
+        }),
         checksum: done.checksum,
     })
 }
