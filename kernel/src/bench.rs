@@ -1,6 +1,8 @@
 //! A checkout's folder `kernel/`, a tarball and a cache for tests: a tree of a
 //! few lines that has the shape of a kernel's, for the real tar, git and make.
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use rapidswap_progress::Reporter;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,6 +47,7 @@ config:
 vmlinux: mm.c
 \t@echo '  CC      mm.o'
 \t@! grep -n 'syntax error:' mm.c
+\t@! test -p $(O)/gate || cat $(O)/gate
 \tcp mm.c $(O)/vmlinux
 targz-pkg: vmlinux modules
 \tsed 's/^/packed /' $(O)/vmlinux > $(O)/linux-6.12.3$(LOCALVERSION)-x86.tar.gz
@@ -140,6 +143,8 @@ impl Bench {
         write("kernel/config/base.config", "CONFIG_SWAP=y\n");
         write("kernel/config/vm.config", "# CONFIG_SOUND is not set\n");
         write("kernel/config/debug.config", "CONFIG_CHECKS=y\n");
+        write("kernel/config/host.config", "CONFIG_CARDS=y\n");
+        write("kernel/config/mlx.config", "CONFIG_MLX=y\n");
         write("kernel/source.toml", include_str!("../source.toml"));
         write("module/Kbuild", "obj-m := remoteswap.o\n");
         write("module/shim.c", "shim\n");
@@ -180,6 +185,16 @@ impl Bench {
     pub(crate) fn ensure(&self) -> Result<Kernel, Error> {
         self.builder
             .ensure(Variant::Release, Instant::now(), &Reporter::silent())
+    }
+
+    /// Where each build of a variant stops: from when somebody opens this for
+    /// writing, which waits for such a build, until that is closed.
+    pub(crate) fn gate(&self, variant: Variant) -> PathBuf {
+        let build = self.builder.cache.build(variant);
+        fs::create_dir_all(&build).expect("create");
+        let gate = build.join("gate");
+        mkfifo(&gate, Mode::S_IRWXU).expect("fifo");
+        gate
     }
 
     pub(crate) fn modules(&self, kernel: &Kernel, folder: &str) -> Result<Vec<PathBuf>, Error> {

@@ -85,12 +85,12 @@ impl Builder {
         if let Some(kernel) = self.finished(variant, &hash, started) {
             return Ok(kernel);
         }
-        let lock = self.cache.lock(reporter)?;
+        let (lock, commit) = self.prepare(variant, reporter)?;
         // Another build may have made it while this one waited.
         if let Some(kernel) = self.finished(variant, &hash, started) {
             return Ok(kernel);
         }
-        self.build(variant, &hash, &lock, reporter)?;
+        self.build(variant, &hash, commit, &lock, reporter)?;
         self.finished(variant, &hash, started)
             .map(|kernel| Kernel {
                 cached: false,
@@ -109,28 +109,49 @@ impl Builder {
         })
     }
 
-    /// Makes sure that the `O=` directory is that of the given kernel.
+    /// Makes sure that the `O=` directory is that of the given kernel. Gives
+    /// the locks of both back, though not the same ones if it had to be built:
+    /// the source may have to change for that.
     pub(crate) fn ensure_build_dir(
         &self,
         variant: Variant,
         hash: &str,
+        lock: Lock,
+        reporter: &Reporter,
+    ) -> Result<Lock> {
+        if self.is_of(variant, hash, &lock)? {
+            return Ok(lock);
+        }
+        drop(lock);
+        let (lock, commit) = self.prepare(variant, reporter)?;
+        if !self.is_of(variant, hash, &lock)? {
+            reporter
+                .note("the kernel's build directory is not that of this kernel: building it again");
+            self.build(variant, hash, commit, &lock, reporter)?;
+        }
+        Ok(lock)
+    }
+
+    /// Whether an `O=` directory is that of a kernel, and the source with it.
+    fn is_of(&self, variant: Variant, hash: &str, _lock: &Lock) -> Result<bool> {
+        let stamp = fs::read(self.cache.build(variant).join(STAMP)).ok();
+        let stamp = stamp.and_then(|bytes| serde_json::from_slice::<Stamp>(&bytes).ok());
+        match stamp {
+            Some(stamp) if stamp.hash == hash => {
+                Tree(&self.cache.linux()).is_checked_out(&stamp.commit)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn build(
+        &self,
+        variant: Variant,
+        hash: &str,
+        commit: String,
         lock: &Lock,
         reporter: &Reporter,
     ) -> Result<()> {
-        let stamp = fs::read(self.cache.build(variant).join(STAMP)).ok();
-        let stamp = stamp.and_then(|bytes| serde_json::from_slice::<Stamp>(&bytes).ok());
-        let head = Tree(&self.cache.linux()).resolve("HEAD").ok();
-        if let (Some(stamp), Some(head)) = (stamp, head) {
-            if stamp.hash == hash && stamp.commit == head {
-                return Ok(());
-            }
-        }
-        reporter.note("the kernel's build directory is not that of this kernel: building it again");
-        self.build(variant, hash, lock, reporter)
-    }
-
-    fn build(&self, variant: Variant, hash: &str, lock: &Lock, reporter: &Reporter) -> Result<()> {
-        let commit = self.prepare(variant, lock, reporter)?;
         let build = self.cache.build(variant);
         let stamp = build.join(STAMP);
         if stamp.exists() {
@@ -141,7 +162,7 @@ impl Builder {
         make.configure(&fragments, self.committed_inputs(&commit)?, lock)?;
         make.compile(variant, self.cache.log(variant), lock, reporter)?;
         if self.finished(variant, hash, Instant::now()).is_none() {
-            let dir = unfinished(&self.cache.out(), lock)?;
+            let dir = unfinished(&self.cache.out(), variant.name(), lock)?;
             make.collect(dir.path())?;
             finish(dir, &self.cache.out().join(hash))?;
         }
@@ -153,31 +174,39 @@ impl Builder {
         fs::write(&stamp, json).map_err(Error::file("write", &stamp))
     }
 
-    /// Source, series and an `O=` directory, and nothing yet built in it.
-    /// Returns the commit that is checked out.
-    pub(crate) fn prepare(
-        &self,
-        variant: Variant,
-        lock: &Lock,
-        reporter: &Reporter,
-    ) -> Result<String> {
+    /// Source, series and an `O=` directory, and nothing yet built in it, with
+    /// the locks of both and the commit that is checked out.
+    pub(crate) fn prepare(&self, variant: Variant, reporter: &Reporter) -> Result<(Lock, String)> {
         self.toolchain.check_headers()?;
-        let commit = self.patched_source(lock, reporter)?;
+        let (source, commit) = self.patched_source(reporter)?;
+        let lock = self.cache.use_build(source, variant, reporter)?;
         let build = self.cache.build(variant);
         create_dir(&build)?;
         variant.require_space(&build)?;
-        Ok(commit)
+        Ok((lock, commit))
     }
 
-    /// Makes sure that the source tree is there with the series applied;
-    /// returns the commit that is checked out.
-    pub(crate) fn patched_source(&self, lock: &Lock, reporter: &Reporter) -> Result<String> {
-        let version = source::ensure(&self.definition.sources, &self.cache, lock, reporter)?;
+    /// The source tree with the series applied, to be used as it is, and the
+    /// commit that is checked out.
+    pub(crate) fn patched_source(&self, reporter: &Reporter) -> Result<(Lock, String)> {
+        let (sources, series) = (&self.definition.sources, &self.definition.series);
         let linux = self.cache.linux();
         let tree = Tree(&linux);
-        let commit = tree.commit(BASE, &self.definition.series, &version)?;
-        tree.check_out(&commit, lock)?;
-        Ok(commit)
+        let (mut lock, version) = source::share(sources, &self.cache, reporter)?;
+        let mut commit = tree.commit(BASE, series, &version)?;
+        while !tree.is_checked_out(&commit)? {
+            // Two who wait to change what both of them use would wait forever.
+            drop(lock);
+            let alone = self.cache.change_source(reporter)?;
+            let version = source::ensure(sources, &self.cache, &alone, reporter)?;
+            // That may have been another tree, of another tarball.
+            if tree.resolve(&commit).is_err() {
+                commit = tree.commit(BASE, series, &version)?;
+            }
+            tree.check_out(&commit, &alone)?;
+            lock = alone.into_shared()?;
+        }
+        Ok((lock, commit))
     }
 
     pub(crate) fn make<'a>(&'a self, build: &'a Path) -> Make<'a> {

@@ -3,7 +3,7 @@
 use nix::sys::statvfs::statvfs;
 use rapidswap_progress::Reporter;
 use std::env;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -98,34 +98,57 @@ impl Cache {
         self.kernel().join("packages")
     }
 
-    /// Waits until no other build changes this cache.
-    pub(crate) fn lock(&self, reporter: &Reporter) -> Result<Lock> {
+    /// Waits until nobody changes the source tree; it stays as it is then.
+    pub(crate) fn use_source(&self, reporter: &Reporter) -> Result<Lock> {
+        let note = "waiting for another program to be done with changing the kernel source";
+        Lock::shared(&self.source_lock()?, note, reporter)
+    }
+
+    /// Waits until nothing is built from the source tree, so that it may change.
+    pub(crate) fn change_source(&self, reporter: &Reporter) -> Result<Lock> {
+        let note = "waiting for builds from the kernel source as it is now to end: this one needs \
+                    another";
+        Lock::alone(&self.source_lock()?, note, reporter)
+    }
+
+    fn source_lock(&self) -> Result<PathBuf> {
         create_dir(&self.kernel())?;
-        let path = self.kernel().join("lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(Error::file("open", &path))?;
-        let note = "waiting for another build of the kernel to end";
-        Lock::take(file, &path, note, reporter)
+        Ok(self.kernel().join("lock"))
+    }
+
+    /// Waits until nobody else builds in a variant's `O=` directory; only for
+    /// who uses the source tree.
+    pub(crate) fn use_build(
+        &self,
+        source: Lock,
+        variant: Variant,
+        reporter: &Reporter,
+    ) -> Result<Lock> {
+        let build = self.build(variant);
+        create_dir(build.parent().unwrap_or(&build))?;
+        let name = variant.name();
+        let note = format!("waiting for another build of the {name} kernel to end");
+        // Beside the directory, which goes when the source is another one.
+        let lock = Lock::alone(&build.with_extension("lock"), &note, reporter)?;
+        Ok(source.and(lock))
     }
 }
 
 /// A directory to be filled and then renamed into place; removed otherwise.
-pub(crate) fn unfinished(parent: &Path, _lock: &Lock) -> Result<TempDir> {
+/// The lock is that of its `owner`, who fills one at a time.
+pub(crate) fn unfinished(parent: &Path, owner: &str, _lock: &Lock) -> Result<TempDir> {
     create_dir(parent)?;
+    let prefix = format!("{UNFINISHED}{owner}-");
     // What an earlier build left that was killed; the lock says that none of
     // it is in use.
     for entry in fs::read_dir(parent).map_err(Error::file("read", parent))? {
         let entry = entry.map_err(Error::file("read", parent))?;
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
             fs::remove_dir_all(entry.path()).map_err(Error::file("remove", entry.path()))?;
         }
     }
     tempfile::Builder::new()
-        .prefix(UNFINISHED)
+        .prefix(&prefix)
         .tempdir_in(parent)
         .map_err(Error::file("create a directory in", parent))
 }
@@ -185,16 +208,24 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_of_killed_builds_are_removed() {
+    fn leftovers_of_killed_builds_are_removed_and_those_of_others_are_not() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let cache = Cache::at(dir.path().to_owned());
-        let lock = cache.lock(&Reporter::silent()).expect("lock");
-        let killed = unfinished(&cache.out(), &lock).expect("create").keep();
+        let lock = |variant| {
+            let source = cache.use_source(&Reporter::silent()).expect("lock");
+            let lock = cache.use_build(source, variant, &Reporter::silent());
+            lock.expect("lock")
+        };
+        let (release, debug) = (lock(Variant::Release), lock(Variant::Debug));
+        let begin = |variant: Variant, lock| unfinished(&cache.out(), variant.name(), lock);
+        let killed = begin(Variant::Release, &release).expect("create").keep();
         fs::write(killed.join("vmlinux"), "half").expect("write");
         fs::create_dir(cache.out().join("finished")).expect("create");
+        let other = begin(Variant::Debug, &debug).expect("create");
 
-        let next = unfinished(&cache.out(), &lock).expect("create");
+        let next = begin(Variant::Release, &release).expect("create");
         assert!(!killed.exists());
+        assert!(other.path().exists());
         assert!(cache.out().join("finished").exists());
         fs::write(next.path().join("vmlinux"), "whole").expect("write");
         let place = cache.out().join("finished");

@@ -10,8 +10,7 @@ impl Builder {
     /// Runs `checkpatch.pl --strict` on each patch; any remark is an error.
     /// Returns how many patches were clean.
     pub(crate) fn checkpatch(&self, reporter: &Reporter) -> Result<usize> {
-        let lock = self.cache.lock(reporter)?;
-        self.patched_source(&lock, reporter)?;
+        let (lock, _) = self.patched_source(reporter)?;
         let linux = self.cache.linux();
         let mut faulty = Vec::new();
         for patch in &self.definition.series {

@@ -19,8 +19,7 @@ impl Builder {
     /// Makes the configuration and checks it, but does not put it in place;
     /// returns where it is.
     pub(crate) fn configuration(&self, variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
-        let lock = self.cache.lock(reporter)?;
-        self.prepare(variant, &lock, reporter)?;
+        let (lock, _) = self.prepare(variant, reporter)?;
         let build = self.cache.build(variant);
         let next = build.join(".config.next");
         let fragments = self.definition.fragments(variant)?;

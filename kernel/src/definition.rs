@@ -109,7 +109,11 @@ impl Definition {
     }
 
     pub(crate) fn fragment_path(&self, name: &str) -> PathBuf {
-        self.folder.join("config").join(format!("{name}.config"))
+        self.fragments_folder().join(format!("{name}.config"))
+    }
+
+    pub(crate) fn fragments_folder(&self) -> PathBuf {
+        self.folder.join("config")
     }
 }
 

@@ -48,8 +48,7 @@ pub(crate) fn edit(
     reporter: &Reporter,
 ) -> Result<PathBuf> {
     let dir = std::path::absolute(dir).map_err(Error::file("find", dir))?;
-    let lock = cache.lock(reporter)?;
-    let version = source::ensure(&definition.sources, cache, &lock, reporter)?;
+    let (lock, version) = source::share(&definition.sources, cache, reporter)?;
     create_dir(&dir)?;
     let _tree = Lock::folder(&dir, reporter)?;
     let linux = cache.linux();

@@ -106,16 +106,17 @@ impl Builder {
         if place.exists() {
             return modules(&place);
         }
-        let lock = self.cache.lock(reporter)?;
+        let source = self.cache.use_source(reporter)?;
+        let lock = self.cache.use_build(source, variant, reporter)?;
         if place.exists() {
             return modules(&place);
         }
-        self.ensure_build_dir(variant, &kernel.hash, &lock, reporter)?;
+        let lock = self.ensure_build_dir(variant, &kernel.hash, lock, reporter)?;
         let work = self.module_work(variant, &kernel.hash, &name)?;
         sources.sync(&work)?;
         let make = self.make(&kernel.build);
         compile(&make, &work, beside(&work, ".log"), &lock, reporter)?;
-        let dir = unfinished(&self.cache.modules(), &lock)?;
+        let dir = unfinished(&self.cache.modules(), variant.name(), &lock)?;
         take(&work, dir, &place)?;
         modules(&place)
     }
@@ -141,7 +142,7 @@ impl Builder {
         };
         compile(&make, &work, beside(&work, ".log"), &lock, reporter)?;
         let out = beside(&work, ".out");
-        take(&work, unfinished(&place, &lock)?, &out)?;
+        take(&work, unfinished(&place, variant.name(), &lock)?, &out)?;
         modules(&out)
     }
 

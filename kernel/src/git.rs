@@ -59,7 +59,7 @@ impl Tree<'_> {
 
     /// Checks a commit out; only files that differ are written.
     pub(crate) fn check_out(&self, commit: &str, lock: &Lock) -> Result<()> {
-        // Nobody else is at work here, so a lock is a killed git's.
+        // Nobody else changes the tree, so a lock is a killed git's.
         let stale = self.0.join(".git/index.lock");
         if stale.exists() {
             std::fs::remove_file(&stale).map_err(Error::file("remove", stale))?;
@@ -67,6 +67,16 @@ impl Tree<'_> {
         git_command()
             .args(["checkout", "--quiet", "--force", "--detach", commit])
             .run("checking the patched source out", self.0, lock)
+    }
+
+    /// Whether a commit is checked out, whole and as it is: who was killed
+    /// while it checked out another one has changed files, but not HEAD.
+    pub(crate) fn is_checked_out(&self, commit: &str) -> Result<bool> {
+        if self.resolve("HEAD").ok().as_deref() != Some(commit) {
+            return Ok(false);
+        }
+        let status = ["status", "--porcelain", "--untracked-files=no"];
+        Ok(self.git(status).text()?.is_empty())
     }
 
     /// The files of a commit with their contents' hashes, one on each line.

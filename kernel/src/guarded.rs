@@ -5,8 +5,10 @@
 //! included, the pipe closes and the shell ends the whole group. No signal
 //! handler is needed, so a program that uses this crate keeps its own.
 
+use command_fds::{CommandFdExt, FdMapping};
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::RawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -14,16 +16,19 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 
-/// `$@` becomes the command. Descriptor 2 is, on entry, a share of the lock;
-/// as descriptor 4 the whole group holds it.
+/// `$@` becomes the command.
 const GUARD: &str = r#"
-exec 4>&2 2>&1 3<&0 </dev/null
+exec 2>&1 3<&0 </dev/null
 "$@" 3<&- &
 child=$!
 { read -r _ <&3 || kill -TERM 0; } >/dev/null 2>&1 &
 exec 3<&-
 wait "$child"
 "#;
+
+/// From here on the descriptors are shares of the locks, which the whole group
+/// holds.
+const LOCKS: RawFd = 4;
 
 /// What of this process's environment a build sees: nothing that could change
 /// its result.
@@ -68,13 +73,20 @@ impl Guarded {
         mut line: impl FnMut(&str) -> Result<()>,
     ) -> Result<ExitStatus> {
         let name = &self.argv[0];
+        let locks = (LOCKS..).zip(lock.handles()?);
+        let locks = locks.map(|(child_fd, parent_fd)| FdMapping {
+            parent_fd,
+            child_fd,
+        });
         let mut child = self
             .command(&["sh", "-c", GUARD, "rapidswap-guard"])
             .current_dir(dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::from(lock.share()?))
+            .stderr(Stdio::null())
             .process_group(0)
+            .fd_mappings(locks.collect())
+            .expect("each has a descriptor of its own")
             .spawn()
             .map_err(Error::file("run", name))?;
         let output = child.stdout.take().expect("stdout is piped");
@@ -147,7 +159,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         if self.lifeline.take().is_some() {
             // The pipe is closed now; wait until the leader has gone with its
-            // group, so that the lock is not given up before.
+            // group, so that the locks are not given up before.
             let _ = self.leader.wait();
         }
     }
@@ -197,7 +209,10 @@ pub(crate) fn ending(status: ExitStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Variant;
     use crate::cache::Cache;
+    use nix::errno::Errno;
+    use nix::fcntl::{Flock, FlockArg};
     use rapidswap_progress::Reporter;
     use std::fs;
     use std::sync::mpsc;
@@ -205,9 +220,15 @@ mod tests {
 
     fn locked() -> (tempfile::TempDir, Lock) {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let cache = Cache::at(dir.path().to_owned());
-        let lock = cache.lock(&Reporter::silent()).expect("lock");
+        let lock = both(&Cache::at(dir.path().to_owned()));
         (dir, lock)
+    }
+
+    /// What a build of the release kernel holds.
+    fn both(cache: &Cache) -> Lock {
+        let source = cache.use_source(&Reporter::silent()).expect("lock");
+        let lock = cache.use_build(source, Variant::Release, &Reporter::silent());
+        lock.expect("lock")
     }
 
     fn lines_of(script: &str) -> (Vec<String>, ExitStatus) {
@@ -278,30 +299,38 @@ mod tests {
         }
         let dir = std::env::current_dir().expect("has one");
         let cache = Cache::at(dir.join("cache"));
-        let lock = cache.lock(&Reporter::silent()).expect("lock");
-        let script = "sh -c 'exec 9>alive; sleep 600 & wait' & wait";
+        let lock = both(&cache);
+        let script = std::env::var("RAPIDSWAP_VICTIM").expect("is set");
         let status = Guarded::new("sh")
-            .args(["-c", script])
+            .args(["-c", &script])
             .lines(&dir, &lock, |_| Ok(()));
         panic!("it was to be killed before: {status:?}");
     }
 
-    #[test]
-    fn a_killed_builder_takes_its_commands_along_and_then_frees_the_lock() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let fifo = dir.path().join("alive");
+    /// Kills a builder that runs `script` when that has opened the fifo `alive`
+    /// for writing; returns that fifo, which ends when all who have it open are
+    /// gone.
+    fn kill_builder(dir: &Path, script: &str) -> fs::File {
+        let fifo = dir.join("alive");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("fifo");
         let mut victim = Command::new(std::env::current_exe().expect("has one"))
             .args(["--exact", "guarded::tests::victim", "--nocapture"])
-            .env("RAPIDSWAP_VICTIM", "1")
-            .current_dir(dir.path())
+            .env("RAPIDSWAP_VICTIM", script)
+            .current_dir(dir)
             .stdout(Stdio::null())
             .spawn()
             .expect("spawn");
-        // Opens when the grandchild has it open too, reads its end.
-        let mut alive = fs::File::open(&fifo).expect("open");
+        let alive = fs::File::open(&fifo).expect("open");
         victim.kill().expect("kill");
         victim.wait().expect("wait");
+        alive
+    }
+
+    #[test]
+    fn a_killed_builder_takes_its_commands_along_and_then_frees_the_locks() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let script = "sh -c 'exec 9>alive; sleep 600 & wait' & wait";
+        let mut alive = kill_builder(dir.path(), script);
         let (sender, ended) = mpsc::channel();
         let watch = thread::spawn(move || {
             let read = std::io::Read::read(&mut alive, &mut [0]);
@@ -312,7 +341,31 @@ mod tests {
         assert_eq!(read.expect("read"), 0);
         watch.join().expect("no panic");
         let cache = Cache::at(dir.path().join("cache"));
-        cache.lock(&Reporter::silent()).expect("lock");
+        both(&cache);
+        cache.change_source(&Reporter::silent()).expect("lock");
+    }
+
+    #[test]
+    fn what_outlives_a_killed_builder_keeps_both_locks() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let gate = dir.path().join("gate");
+        nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).expect("fifo");
+        let alive = kill_builder(dir.path(), "trap '' TERM; exec 9>alive; read _ <gate");
+        let kernel = dir.path().join("cache/kernel");
+        let locks = ["lock", "build/release.lock"].map(|lock| kernel.join(lock));
+        let lock = |path: &Path, how| {
+            let file = fs::File::options().write(true).open(path).expect("open");
+            Flock::lock(file, how).map_err(|(_, errno)| errno)
+        };
+        for path in &locks {
+            let held = lock(path, FlockArg::LockExclusiveNonblock);
+            assert_eq!(held.expect_err("is held"), Errno::EWOULDBLOCK);
+        }
+        fs::write(&gate, "\n").expect("write");
+        for path in &locks {
+            lock(path, FlockArg::LockExclusive).expect("is free");
+        }
+        drop(alive);
     }
 
     #[test]

@@ -32,6 +32,8 @@ mod package;
 #[cfg(test)]
 mod pipeline_tests;
 mod series;
+#[cfg(test)]
+mod sharing_tests;
 mod source;
 mod toolchain;
 mod tree_build;

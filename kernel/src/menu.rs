@@ -18,6 +18,7 @@ use crate::Variant;
 use crate::builder::Builder;
 use crate::error::{Error, Result};
 use crate::guarded::ending;
+use crate::lock::Lock;
 use session::Session;
 
 /// How Kconfig asks.
@@ -79,9 +80,9 @@ impl Builder {
         });
         let scratch =
             tempfile::tempdir().map_err(Error::file("create", "a temporary directory"))?;
-        let lock = self.cache.lock(reporter)?;
+        let _fragments = Lock::folder(&self.definition.fragments_folder(), reporter)?;
         let mut session = Session::open(&self.definition, variant, name, scratch.path())?;
-        self.prepare(variant, &lock, reporter)?;
+        let (lock, _) = self.prepare(variant, reporter)?;
         let build = self.cache.build(variant);
         let make = self.make(&build);
 

@@ -21,11 +21,12 @@ impl Builder {
         if place.exists() {
             return archive(&place);
         }
-        let lock = self.cache.lock(reporter)?;
+        let source = self.cache.use_source(reporter)?;
+        let lock = self.cache.use_build(source, variant, reporter)?;
         if place.exists() {
             return archive(&place);
         }
-        self.ensure_build_dir(variant, &kernel.hash, &lock, reporter)?;
+        let lock = self.ensure_build_dir(variant, &kernel.hash, lock, reporter)?;
         let make = self.make(&kernel.build);
         // One of an earlier kernel would be taken for this one's.
         for stale in archives(&kernel.build)? {
@@ -42,7 +43,7 @@ impl Builder {
         }
         .run(&lock, reporter)?;
         let made = archive(&kernel.build)?;
-        let dir = unfinished(&self.cache.packages(), &lock)?;
+        let dir = unfinished(&self.cache.packages(), variant.name(), &lock)?;
         let copy = dir.path().join(made.file_name().unwrap_or_default());
         fs::rename(&made, &copy).map_err(Error::file("move", &made))?;
         finish(dir, &place)?;

@@ -117,7 +117,7 @@ Subject: [PATCH 2/2] add a file
     fn lock() -> (TempDir, Lock) {
         let dir = tempfile::tempdir().expect("temporary directory");
         let lock = Cache::at(dir.path().to_owned())
-            .lock(&Reporter::silent())
+            .change_source(&Reporter::silent())
             .expect("lock");
         (dir, lock)
     }

@@ -116,25 +116,53 @@ fn remember(memory: &Path, path: &Path, metadata: &Metadata, sha256: &str) -> Re
     Ok(())
 }
 
+/// The version of the pristine tree, if it is there and is that of the
+/// tarball that would be taken.
+fn present(sources: &Sources, cache: &Cache) -> Result<Option<String>> {
+    let linux = cache.linux();
+    let stamp = fs::read_to_string(linux.join(".git").join(ORIGIN_STAMP)).unwrap_or_default();
+    if stamp.trim() == identity(sources, cache)? {
+        return version(&linux).map(Some);
+    }
+    Ok(None)
+}
+
 /// Makes sure that the pristine tree is there and is that of the chosen
 /// tarball; returns its version. What was built from another one is removed
-/// with it.
+/// with it. The lock is on the source alone.
 pub(crate) fn ensure(
     sources: &Sources,
     cache: &Cache,
     lock: &Lock,
     reporter: &Reporter,
 ) -> Result<String> {
+    if let Some(version) = present(sources, cache)? {
+        return Ok(version);
+    }
     let tarball = match choose(sources)? {
         Choice::Debian(path) => remembered(path, cache)?,
         Choice::KernelOrg(release) => download(release, &cache.tarballs(), lock, reporter)?,
     };
-    let linux = cache.linux();
-    let stamp = linux.join(".git").join(ORIGIN_STAMP);
-    if fs::read_to_string(&stamp).is_ok_and(|stamp| stamp.trim() == tarball.sha256) {
-        return version(&linux);
-    }
     unpack(&tarball, sources, cache, lock, reporter)
+}
+
+/// The same, for who does not change it: together with all who do not.
+pub(crate) fn share(
+    sources: &Sources,
+    cache: &Cache,
+    reporter: &Reporter,
+) -> Result<(Lock, String)> {
+    let mut lock = cache.use_source(reporter)?;
+    loop {
+        if let Some(version) = present(sources, cache)? {
+            return Ok((lock, version));
+        }
+        // Two who wait to change what both of them use would wait forever.
+        drop(lock);
+        let alone = cache.change_source(reporter)?;
+        ensure(sources, cache, &alone, reporter)?;
+        lock = alone.into_shared()?;
+    }
 }
 
 fn unpack(
@@ -146,7 +174,7 @@ fn unpack(
 ) -> Result<String> {
     require_space(&cache.kernel(), TREE_BYTES)?;
     let step = reporter.step("kernel source", Duration::from_secs(90));
-    let dir = unfinished(&cache.kernel(), lock)?;
+    let dir = unfinished(&cache.kernel(), "source", lock)?;
     let tree = dir.path();
     // Fresh times: make must never take an object of an older tree for newer.
     Guarded::new("tar")

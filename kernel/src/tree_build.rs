@@ -40,7 +40,7 @@ impl Builder {
         };
         make.configure(&self.definition.fragments(variant)?, inputs(&tree)?, &lock)?;
         make.compile(variant, place.join("build.log"), &lock, reporter)?;
-        let dir = unfinished(&place, &lock)?;
+        let dir = unfinished(&place, variant.name(), &lock)?;
         make.collect(dir.path())?;
         let hash = hash(dir.path())?;
         let cached = out.exists() && self::hash(&out).is_ok_and(|present| present == hash);

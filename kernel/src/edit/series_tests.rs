@@ -15,10 +15,9 @@ use crate::source;
 fn the_series_comes_back_from_its_commits_byte_for_byte() {
     let definition = Definition::read(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("valid");
     let cache = Cache::open_default().expect("has one");
-    // A running build would be waited for, and changes nothing of the base.
+    // Who changes the tree would be waited for, and changes nothing of the base.
     if !cache.linux().exists() {
-        let lock = cache.lock(&Reporter::silent()).expect("lock");
-        source::ensure(&definition.sources, &cache, &lock, &Reporter::silent()).expect("source");
+        source::share(&definition.sources, &cache, &Reporter::silent()).expect("source");
     }
     let dir = tempfile::tempdir().expect("temporary directory");
     let (linux, edit) = (cache.linux(), dir.path().join("edit"));
