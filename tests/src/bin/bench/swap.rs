@@ -51,7 +51,7 @@ pub struct Swap {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Memory that each job uses.
-    #[arg(long, default_value = "24M")]
+    #[arg(long, default_value = "16M")]
     size: Size,
     /// Every workload, with 25, 50 and 75 % of its memory local; for hosts.
     #[arg(long)]
