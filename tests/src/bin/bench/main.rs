@@ -40,7 +40,8 @@ enum Command {
     /// virtme-ng; all of it takes about an hour on two cores.
     Env(env::Env),
     /// Jobs whose memory is swapped to the memory server, to NVMe over RDMA,
-    /// to NBD, to zram and to the disk; half an hour on two cores.
+    /// to NBD, to zram and to the disk; a quarter of an hour on two cores, twice
+    /// that on busy ones.
     Swap(swap::Swap),
 }
 
