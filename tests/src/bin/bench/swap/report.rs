@@ -13,7 +13,7 @@ use super::results::Summary;
 
 const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:1100px;margin:2em auto;padding:0 1em}\
     table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .8em;text-align:left;\
-    border-bottom:1px solid #ddd}td.n{white-space:nowrap;text-align:right;font-variant-numeric:tabular-nums}\
+    border-bottom:1px solid #ddd}td.n{text-align:right;font-variant-numeric:tabular-nums}\
     svg{max-width:100%;height:auto}.no{color:#b30000}";
 
 const ABOUT: &str = "Cost is the completion time less that of the same job in the same round \
