@@ -129,7 +129,7 @@ man *ARGS: _cli
 collect *ARGS: _cli
     @exec "{{ cli }}" collect "$@"
 
-# Measure faults and page-outs against the link, or with env the environment against other tools: [env] [--json]
+# Measure faults and page-outs against the link, with swap other swap, or with env other tools: [swap|env] [--json]
 [no-exit-message]
 bench *ARGS: build
     @exec "{{ release }}/bench" "$@"

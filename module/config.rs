@@ -6,6 +6,7 @@
 
 use crate::logic::size::Size;
 use crate::logic::wire::DEFAULT_PORT;
+use crate::store;
 use crate::verbs::params::Given;
 use core::net::Ipv4Addr;
 use core::ops::RangeInclusive;
@@ -19,6 +20,8 @@ pub(crate) struct Config {
     pub(crate) port: u16,
     /// Bytes to ask for; 0: all there is.
     pub(crate) wanted: u64,
+    /// Stores that may be under way at a time.
+    pub(crate) store_depth: u16,
     /// A store, or a sign of life, that takes longer ends the session.
     pub(crate) store_timeout_ms: u32,
     /// How long a load waits for a session.
@@ -42,6 +45,10 @@ impl Config {
                 None => DEFAULT_PORT,
             },
             wanted: given.rmsize.map_or(Ok(0), size)?,
+            store_depth: match given.store_depth {
+                Some(text) => number("store_depth", text, 1..=store::DEPTH as u32)? as u16,
+                None => store::DEPTH as u16,
+            },
             store_timeout_ms: millis("store_timeout_ms", given.store_timeout_ms, 3_000)?,
             load_timeout_ms: millis("load_timeout_ms", given.load_timeout_ms, 90_000)?,
             keepalive_ms: millis("keepalive_ms", given.keepalive_ms, 1_000)?,

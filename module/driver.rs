@@ -38,7 +38,7 @@ pub(crate) fn install(config: Config) -> Result<Installed<Driver>> {
         try_pin_init!(Driver {
             config,
             area <- AreaCell::new(),
-            stores <- Stores::new(),
+            stores <- Stores::new(config.store_depth),
             loads <- Loads::new(),
             session <- Session::new(),
             selftest <- Selftest::new(),

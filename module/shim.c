@@ -33,6 +33,10 @@ static char *rmsize;
 module_param(rmsize, charp, 0444);
 MODULE_PARM_DESC(rmsize, "memory to ask for, suffixes K M G T, a bare number is GiB (default 0: all the server has)");
 
+static char *store_depth;
+module_param(store_depth, charp, 0444);
+MODULE_PARM_DESC(store_depth, "stores that may be under way at a time; with 1 each ends before the next is posted (default 64)");
+
 static char *store_timeout_ms;
 module_param(store_timeout_ms, charp, 0444);
 MODULE_PARM_DESC(store_timeout_ms, "a store that takes longer ends the session (default 3000)");
@@ -51,6 +55,7 @@ void remoteswap_shim_params(struct remoteswap_params *params)
 		.sip = sip,
 		.sport = sport,
 		.rmsize = rmsize,
+		.store_depth = store_depth,
 		.store_timeout_ms = store_timeout_ms,
 		.load_timeout_ms = load_timeout_ms,
 		.keepalive_ms = keepalive_ms,

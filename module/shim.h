@@ -25,6 +25,7 @@ struct remoteswap_params {
 	const char *sip;
 	const char *sport;
 	const char *rmsize;
+	const char *store_depth;
 	const char *store_timeout_ms;
 	const char *load_timeout_ms;
 	const char *keepalive_ms;

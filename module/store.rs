@@ -7,7 +7,9 @@
 //! with its completion and with nothing else: when it takes too long the session ends, and that
 //! brings the completion.
 //!
-//! Stores are taken in one by one and posted together, by [`Stores::commit`]: reclaim says when.
+//! Stores are taken in one by one and posted together, by [`Stores::commit`]: reclaim says when, or
+//! a store that finds as many under way as may be. With a depth of one, each is so posted alone, and
+//! ends before the next is.
 //!
 //! Reclaim that is faster than the link is held up, as by any device: [`Stores::take`] waits for
 //! an earlier store to end. That takes no longer than a store may take, since then the session
@@ -27,7 +29,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::prelude::*;
 use kernel::sync::{new_spinlock, Arc, SpinLock};
 
-/// Stores that may be out at a time.
+/// Stores that may be under way at a time, and are unless fewer are asked for.
 pub(crate) const DEPTH: usize = MAX_SLOTS;
 
 /// The store queue pair's traffic.
@@ -36,7 +38,7 @@ pub(crate) struct Stores {
     // `None` while stores are off.
     #[pin]
     path: SpinLock<Option<Path>>,
-    // One for each slot of the pool.
+    // One for each store that may be under way: no more than the pool has slots.
     #[pin]
     credits: Credits,
     pool: Arc<Pool<Store>>,
@@ -45,11 +47,11 @@ pub(crate) struct Stores {
 }
 
 impl Stores {
-    /// Off.
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
+    /// Off. Up to `depth` may be under way at a time.
+    pub(crate) fn new(depth: u16) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             path <- new_spinlock!(None, "remoteswap_stores"),
-            credits <- Credits::new(DEPTH as u16),
+            credits <- Credits::new(depth),
             pool: Pool::new(DEPTH)?,
             done: AtomicU64::new(0),
             errors: AtomicU64::new(0),

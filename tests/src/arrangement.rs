@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use crate::guest::Guest;
 use crate::memory_server::MemoryServer;
-use crate::remote_module::{connect, insmod};
+use crate::remote_module::{connect_with, insmod};
 use crate::scene::Scene;
 use crate::swap_area::{self, Backing};
 use crate::vmstat::{Moved, Vmstat};
@@ -24,10 +24,20 @@ pub struct Arrangement<'a> {
 impl<'a> Arrangement<'a> {
     /// Swap to a server of `server_mib` MiB, over an area on `backing`.
     pub fn remote(scene: &'a Scene, server_mib: u64, backing: Backing) -> Result<Arrangement<'a>> {
+        Self::remote_with(scene, server_mib, backing, &[])
+    }
+
+    /// Likewise, with parameters of the module beyond the server's address.
+    pub fn remote_with(
+        scene: &'a Scene,
+        server_mib: u64,
+        backing: Backing,
+        parameters: &[&str],
+    ) -> Result<Arrangement<'a>> {
         let client = &scene.client;
         swap_area::clear(client).context("clear the client's swap")?;
         let server = MemoryServer::start(&scene.server, server_mib)?;
-        connect(client)?;
+        connect_with(client, parameters)?;
         Self::on(client, Some(server), backing, true)
     }
 

@@ -36,7 +36,12 @@ impl<'a> Limit<'a> {
 
     /// Starts a command likewise.
     pub fn start(&self, command: &[&str]) -> Result<Running> {
-        self.guest.start(&self.group()?.command("0", command))
+        self.start_on("0", command)
+    }
+
+    /// Starts a command on these CPUs, for instance `0-3`.
+    pub fn start_on(&self, cpus: &str, command: &[&str]) -> Result<Running> {
+        self.guest.start(&self.group()?.command(cpus, command))
     }
 
     fn group(&self) -> Result<&MemoryGroup> {

@@ -31,8 +31,17 @@ pub fn rmmod(guest: &Guest, module: &str) -> Result<()> {
 /// Loads the RDMA module for the server at its usual address, and waits until
 /// its session is up.
 pub fn connect(guest: &Guest) -> Result<()> {
+    connect_with(guest, &["rmsize=0"])
+}
+
+/// Likewise, with parameters beyond the address.
+pub fn connect_with(guest: &Guest, parameters: &[&str]) -> Result<()> {
     let (sip, sport) = (format!("sip={ADDRESS}"), format!("sport={PORT}"));
-    insmod(guest, "remoteswap", &[&sip, &sport, "rmsize=0"])?;
+    insmod(
+        guest,
+        "remoteswap",
+        &[&[&*sip, &*sport], parameters].concat(),
+    )?;
     wait_for_state(guest, "up", scaled(CONNECT)?)
 }
 

@@ -11,6 +11,9 @@ pub const PAGE_PATTERN: &str = "/rapidswap/bin/page-pattern";
 /// Path of `redis-check` in a node.
 pub const REDIS_CHECK: &str = "/rapidswap/bin/redis-check";
 
+/// Path of `bench-job` in a node.
+pub const BENCH_JOB: &str = "/rapidswap/bin/bench-job";
+
 /// Where a byte was wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Position {
@@ -66,18 +69,42 @@ pub struct Faults {
     /// Bytes that were wrong.
     pub corrupt_bytes: u64,
     /// How long the faults took.
-    pub fault_ns: FaultTimes,
+    pub fault_ns: Times,
 }
 
-/// Distribution of fault times in nanoseconds.
+/// Distribution of times in nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct FaultTimes {
-    /// Number of faults.
+pub struct Times {
+    /// How many there are.
     pub count: usize,
     /// Median.
     pub p50: u64,
     /// 99 of 100 were not longer.
     pub p99: u64,
+}
+
+/// Outcome of `page-pattern pagein`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct PageIns {
+    /// Pages that were in swap alone before.
+    pub pages_in: u64,
+    /// Bytes that were wrong.
+    pub corrupt_bytes: u64,
+    /// Rate of one page after the other.
+    pub mib_per_second: f64,
+}
+
+/// Outcome of `bench-job`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Job {
+    /// Wall-clock time of all of it.
+    pub seconds: f64,
+    /// What it came to, which is the same each time.
+    pub checksum: String,
+    /// Places in which its data was not what it must have been.
+    pub wrong: u64,
+    /// How long its requests took, if it is one that makes some.
+    pub latency_ns: Option<Times>,
 }
 
 /// Outcome of `page-pattern pageout`.

@@ -9,6 +9,11 @@ pub struct Table {
 }
 
 impl Table {
+    /// Names and what was found.
+    pub fn rows(&self) -> &[(String, String)] {
+        &self.rows
+    }
+
     /// Adds a row.
     pub fn row(&mut self, name: &str, value: impl fmt::Display) {
         self.rows.push((name.to_owned(), value.to_string()));

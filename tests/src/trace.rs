@@ -1,5 +1,8 @@
 //! Trace events of a node's kernel.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 
 use crate::guest::Guest;
@@ -40,6 +43,60 @@ impl<'a> Trace<'a> {
             })
             .collect()
     }
+
+    /// How long all tasks together were between the events `begin` and `end`.
+    /// `None` if the buffer was too small for all of them.
+    pub fn between(&self, begin: &str, end: &str) -> Result<Option<Duration>> {
+        let text = self.guest.read(&format!("{TRACING}/trace"))?;
+        between(&text, begin, end)
+    }
+}
+
+fn between(text: &str, begin: &str, end: &str) -> Result<Option<Duration>> {
+    let kept = text
+        .lines()
+        .find_map(|line| line.strip_prefix("# entries-in-buffer/entries-written: "));
+    let (kept, written) = kept
+        .and_then(|line| line.split_whitespace().next()?.split_once('/'))
+        .context("the trace does not say how much of it there is")?;
+    if kept != written {
+        return Ok(None);
+    }
+    let mut begun = HashMap::new();
+    let mut total = Duration::ZERO;
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let entry = Entry::parse(line).with_context(|| format!("a line of the trace: {line:?}"))?;
+        if entry.event == begin {
+            begun.insert(entry.task, entry.at);
+        } else if entry.event == end {
+            let since = begun.remove(entry.task);
+            let since = since.with_context(|| format!("an end without a beginning: {line:?}"))?;
+            total += entry.at.saturating_sub(since);
+        }
+    }
+    Ok(Some(total))
+}
+
+/// `TASK-PID [CPU] FLAGS SECONDS: EVENT: …`, where a task's name may have
+/// spaces in it.
+struct Entry<'a> {
+    task: &'a str,
+    at: Duration,
+    event: &'a str,
+}
+
+impl Entry<'_> {
+    fn parse(line: &str) -> Option<Entry<'_>> {
+        let (task, rest) = line.split_once(" [")?;
+        let (_, rest) = rest.split_once("] ")?;
+        let (_, rest) = rest.trim_start().split_once(' ')?;
+        let (seconds, rest) = rest.trim_start().split_once(": ")?;
+        Some(Entry {
+            task: task.trim(),
+            at: Duration::from_secs_f64(seconds.parse().ok()?),
+            event: rest.split_once(':')?.0,
+        })
+    }
 }
 
 impl Drop for Trace<'_> {
@@ -47,5 +104,43 @@ impl Drop for Trace<'_> {
         if let Err(error) = self.guest.write(&format!("{TRACING}/events/enable"), "0") {
             eprintln!("{error:#}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+# tracer: nop
+#
+# entries-in-buffer/entries-written: 5/5   #P:1
+#
+#           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION
+#              | |         |   |||||     |         |
+       bench-job-101     [000] .....    12.000100: begin: order=0 gfp_flags=GFP_KERNEL
+       a b: c-102     [000] .....    12.000200: begin: order=0
+       bench-job-101     [000] d..1.    12.000300: other: begin: 1
+       bench-job-101     [000] .....    12.001100: end: nr_reclaimed=32
+       a b: c-102     [000] .....    12.000250: end: nr_reclaimed=1
+";
+
+    #[test]
+    fn time_is_counted_for_each_task() {
+        let total = between(TEXT, "begin", "end").expect("a trace");
+        assert_eq!(total, Some(Duration::from_micros(1050)));
+        assert_eq!(
+            between(TEXT, "never", "neither").expect("a trace"),
+            Some(Duration::ZERO)
+        );
+    }
+
+    #[test]
+    fn what_was_overwritten_is_not_taken_for_nothing() {
+        let text = TEXT.replace("5/5", "5/7");
+        assert_eq!(between(&text, "begin", "end").expect("a trace"), None);
+        assert!(between("", "begin", "end").is_err());
+        let text = TEXT.replace("12.000100: begin", "12.000100: other");
+        assert!(between(&text, "begin", "end").is_err());
     }
 }

@@ -92,6 +92,7 @@ impl Cluster {
                 &SwapOptions {
                     server_mib: options.server_mib,
                     to: options.swap_to.clone(),
+                    ..SwapOptions::default()
                 },
             )?;
             step.done("on");

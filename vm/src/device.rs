@@ -140,7 +140,7 @@ impl Device for Incoming {
     }
 }
 
-/// Tells the guest which node it is.
+/// Tells the guest which node it is, and the host which guest.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The node's name.
@@ -153,7 +153,8 @@ impl Device for Identity {
     fn qemu_args(&self) -> Vec<OsString> {
         vec![
             "-name".into(),
-            format!("rapidswap-{}-{}", self.cluster, self.node).into(),
+            // Threads are named as well, so that those of its CPUs are known.
+            format!("rapidswap-{}-{},debug-threads=on", self.cluster, self.node).into(),
         ]
     }
 

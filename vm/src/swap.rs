@@ -46,6 +46,8 @@ pub struct SwapOptions {
     pub server_mib: u64,
     /// The server that the module uses; the others only offer theirs.
     pub to: String,
+    /// Parameters of the module beyond the server's address, as `NAME=VALUE`.
+    pub parameters: Vec<String>,
 }
 
 impl Default for SwapOptions {
@@ -53,6 +55,7 @@ impl Default for SwapOptions {
         SwapOptions {
             server_mib: 256,
             to: SERVER.to_owned(),
+            parameters: Vec::new(),
         }
     }
 }
@@ -86,7 +89,7 @@ pub fn on(cluster: &Cluster, options: &SwapOptions) -> Result<()> {
         let mut ended = serving.into_iter().map(|one| one.join());
         ended.try_for_each(|one| one.unwrap_or(Err(Error::SupervisorGone)))
     })?;
-    insert_module(&client, used)?;
+    insert_module(&client, used, &options.parameters)?;
     client.run("swapon", ["swapon", &area])?;
     wait_for_session(&client)
 }
@@ -193,15 +196,14 @@ pub fn prepare_area(client: &Node, area: &str) -> Result<()> {
         .map(drop)
 }
 
-/// Loads the module with the server's address. It connects in the background.
-pub fn insert_module(client: &Node, server: SocketAddrV4) -> Result<()> {
-    let (sip, sport) = (
-        format!("sip={}", server.ip()),
-        format!("sport={}", server.port()),
-    );
-    client
-        .run("loading remoteswap.ko", ["insmod", MODULE, &sip, &sport])
-        .map(drop)
+/// Loads the module with the server's address and further parameters. It
+/// connects in the background.
+pub fn insert_module(client: &Node, server: SocketAddrV4, parameters: &[String]) -> Result<()> {
+    let mut argv: Vec<String> = vec!["insmod".into(), MODULE.into()];
+    argv.push(format!("sip={}", server.ip()));
+    argv.push(format!("sport={}", server.port()));
+    argv.extend_from_slice(parameters);
+    client.run("loading remoteswap.ko", argv).map(drop)
 }
 
 /// Waits until the module's session with the server is up.

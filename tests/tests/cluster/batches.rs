@@ -15,6 +15,40 @@ const MIB: u64 = 24;
 const LIMIT_MIB: u64 = 12;
 
 #[test]
+fn with_a_depth_of_one_every_store_is_posted_and_completes_alone() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::remote_with(scene, 64, Backing::Disk, &["store_depth=1"])?;
+        let client = swap.client;
+        let signals = || -> Result<[u64; 2]> {
+            let status = status(client)?;
+            let count = |key: &str| -> Result<u64> {
+                let value = status.get(key).context("in the status")?;
+                Ok(value.parse()?)
+            };
+            Ok([count("store_doorbells")?, count("store_completions")?])
+        };
+        let before = signals()?;
+        let limit = Limit::new(client, LIMIT_MIB)?;
+        let mib = MIB.to_string();
+        let command = [PAGE_PATTERN, "verify", "--mib", &mib, "--order", "random"];
+        all_right(&limit.run(&command)?, MIB, 1)?;
+        let after = signals()?;
+        let moved = swap.moved()?;
+        let of_each = [after[0] - before[0], after[1] - before[1]];
+        ensure!(
+            of_each == [moved.stored; 2] && moved.stored > 0,
+            "{of_each:?} doorbells and completions: {moved}"
+        );
+        ensure!(
+            moved.store_failures == 0 && moved.disk_writes == 0,
+            "{moved}"
+        );
+        drop(limit);
+        swap.end()
+    })
+}
+
+#[test]
 fn a_pass_of_reclaim_is_one_batch_and_frees_it() -> Result<()> {
     on_cluster(|scene| {
         let swap = Arrangement::remote(scene, 64, Backing::Disk)?;

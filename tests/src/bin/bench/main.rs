@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+mod attended;
 mod env;
 mod link;
+mod swap;
 
 use std::process::ExitCode;
 
@@ -14,8 +16,8 @@ use rapidswap_tests::table::Table;
 use rapidswap_tests::verdict::failed;
 use serde::Serialize;
 
-/// Measures swap against the link itself, or with `env` the environment
-/// against other tools.
+/// Measures swap against the link itself, with `swap` against other swap, or
+/// with `env` the environment against other tools.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -37,6 +39,10 @@ enum Command {
     /// Bring-up, commands, verdicts, builds and tests, beside vmtest and
     /// virtme-ng; all of it takes about an hour on two cores.
     Env(env::Env),
+    /// Jobs whose memory is swapped to the memory server, to NVMe over RDMA,
+    /// to NBD, to zram and to the disk; a quarter of an hour on two cores, twice
+    /// that on busy ones.
+    Swap(swap::Swap),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +54,9 @@ fn main() -> ExitCode {
         }
         Some(Command::Env(options)) => {
             env::bench(options).and_then(|found| show(&cli, &found, &found.table()))
+        }
+        Some(Command::Swap(options)) => {
+            swap::bench(options, &reporter).and_then(|found| show(&cli, &found, &found.table()))
         }
     };
     match done {

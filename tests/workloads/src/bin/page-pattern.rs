@@ -15,7 +15,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 use rapidswap_workloads::memory::{Kind, Region, fork};
 use rapidswap_workloads::pagemap::{Place, places};
-use rapidswap_workloads::pattern::{PAGE, Pattern, Tally};
+use rapidswap_workloads::pattern::{PAGE, Pattern, Tally, WORDS};
 use rapidswap_workloads::percentiles::Percentiles;
 use rapidswap_workloads::shuffle::shuffled;
 use serde::Serialize;
@@ -39,6 +39,8 @@ enum Command {
     Faults(Faults),
     /// Time MADV_PAGEOUT of touched memory.
     Pageout(Pageout),
+    /// Time reading memory that was paged out, one page after the other.
+    Pagein(Pagein),
 }
 
 #[derive(Args)]
@@ -87,6 +89,9 @@ struct Faults {
     /// Print a line when the memory is out, and start when one comes on stdin.
     #[arg(long)]
     wait: bool,
+    /// Write to each page, with what is in it, instead of reading.
+    #[arg(long)]
+    write: bool,
     /// Chooses the pages.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -102,11 +107,19 @@ struct Pageout {
     rounds: u32,
 }
 
+#[derive(Args)]
+struct Pagein {
+    /// Memory to touch.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    mib: u32,
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Verify(args) => verify(&args),
         Command::Faults(args) => faults(&args),
         Command::Pageout(args) => pageout(&args),
+        Command::Pagein(args) => pagein(&args),
     };
     match result {
         Ok(code) => code,
@@ -257,7 +270,7 @@ fn hold(region: &Region) -> Result<()> {
 
 fn faults(args: &Faults) -> Result<ExitCode> {
     let pattern = Pattern::new(args.seed);
-    let region = filled(Kind::Anonymous, args.mib, pattern)?;
+    let mut region = filled(Kind::Anonymous, args.mib, pattern)?;
     region.page_out(0..region.pages()).context("MADV_PAGEOUT")?;
     if args.wait {
         print_line(&json!({ "ready": true }))?;
@@ -277,8 +290,14 @@ fn faults(args: &Faults) -> Result<ExitCode> {
         if resident[page] {
             continue;
         }
+        let mut contents = [0; WORDS];
+        pattern.fill(page as u64, &mut contents);
         let start = Instant::now();
-        std::hint::black_box(region.page(page)[0]);
+        if args.write {
+            region.page_mut(page)[0] = contents[0];
+        } else {
+            std::hint::black_box(region.page(page)[0]);
+        }
         times.push(start.elapsed().as_nanos() as u64);
         check(&region, pattern, [page], &mut tally);
     }
@@ -324,6 +343,33 @@ fn pageout(args: &Pageout) -> Result<ExitCode> {
     }
     print_line(&json!({ "mib": args.mib, "rounds": rates }))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn pagein(args: &Pagein) -> Result<ExitCode> {
+    let pattern = Pattern::new(1);
+    let region = filled(Kind::Anonymous, args.mib, pattern)?;
+    region.page_out(0..region.pages()).context("MADV_PAGEOUT")?;
+    settle()?;
+    let resident = region.resident().context("mincore")?;
+    let out = resident.iter().filter(|resident| !**resident).count();
+    ensure!(out > 0, "every page is still in memory: is swap on?");
+    let start = Instant::now();
+    for number in 0..region.pages() {
+        std::hint::black_box(region.page(number)[0]);
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let mut tally = Tally::default();
+    check(&region, pattern, 0..region.pages(), &mut tally);
+    print_line(&json!({
+        "mib": args.mib,
+        "pages_in": out,
+        "seconds": seconds,
+        "mib_per_second": (out * PAGE) as f64 / f64::from(1 << 20) / seconds,
+        "bytes_verified": tally.bytes_verified,
+        "corrupt_bytes": tally.corrupt_bytes,
+        "corrupt": tally.corrupt,
+    }))?;
+    Ok(ExitCode::from(u8::from(tally.corrupt_bytes != 0)))
 }
 
 /// Waits until no page is under writeback, so that the time of page-outs

@@ -1,0 +1,34 @@
+//! The benchmarks' command line, which needs no cluster.
+
+use std::process::{Command, Output};
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(arguments)
+        .output()
+        .expect("bench runs")
+}
+
+#[test]
+fn help_is_as_written_down() {
+    let help = |arguments: &[&str]| String::from_utf8(bench(arguments).stdout).expect("text");
+    assert_eq!(help(&["--help"]), include_str!("golden/bench.txt"));
+    let swap = help(&["swap", "--help"]);
+    assert_eq!(swap, include_str!("golden/bench-swap.txt"));
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused_before_anything_starts() {
+    let cases: [(&[&str], &str); 4] = [
+        (&["swap", "--rows", "floppy"], "floppy"),
+        (&["swap", "--workloads", "chess"], "chess"),
+        (&["swap", "--size", "0"], "0"),
+        (&["swap", "--rounds", "0"], "--rounds"),
+    ];
+    for (arguments, said) in cases {
+        let output = bench(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(said), "{arguments:?}: {stderr}");
+    }
+}
