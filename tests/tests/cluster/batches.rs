@@ -20,11 +20,7 @@ fn with_a_depth_of_one_every_store_is_posted_and_completes_alone() -> Result<()>
         let swap = Arrangement::remote_with(scene, 64, Backing::Disk, &["store_depth=1"])?;
         let client = swap.client;
         let signals = || -> Result<[u64; 2]> {
-            let status = status(client)?;
-            let count = |key: &str| -> Result<u64> {
-                let value = status.get(key).context("in the status")?;
-                Ok(value.parse()?)
-            };
+            let count = |name| count(client, name);
             Ok([count("store_doorbells")?, count("store_completions")?])
         };
         let before = signals()?;

@@ -10,7 +10,7 @@ use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::on_cluster;
 use rapidswap_tests::swap_area::Backing;
 
-const MIB: u64 = 24;
+const MIB: u64 = 20;
 const LIMIT_MIB: u64 = 16;
 
 /// Slower than the link, and shorter than what a page-out has in flight.

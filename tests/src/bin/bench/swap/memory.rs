@@ -77,11 +77,10 @@ impl Rounds {
     }
 }
 
-/// What is in use more with swap on than before and after, with an area of the
+/// What is in use more than with the same area by itself, which is of the
 /// server's size.
 fn taken_kib(scene: &Scene, backend: &dyn Backend, mib: u64) -> Result<f64> {
     let client = &scene.client;
-    let before = in_use_kib(client)?;
     backend.set_up(scene, mib)?;
     let area = swap::area(&client.node)?;
     swap_area::off(client, &area)?;
@@ -89,7 +88,10 @@ fn taken_kib(scene: &Scene, backend: &dyn Backend, mib: u64) -> Result<f64> {
     client.ok(&["swapon", &area])?;
     let with = in_use_kib(client)?;
     backend.take_down(scene)?;
-    Ok(with - (before + in_use_kib(client)?) / 2.0)
+    swap_area::on(client, &area, false)?;
+    let without = in_use_kib(client)?;
+    swap_area::off(client, &area)?;
+    Ok(with - without)
 }
 
 fn in_use_kib(client: &Guest) -> Result<f64> {
