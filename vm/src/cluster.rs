@@ -210,7 +210,7 @@ impl Cluster {
         self.load_modules(name, &status)?;
         if status.swap && name != CLIENT {
             let listen = SocketAddrV4::new(address.ip, status.profile.link.port.get());
-            swap::start_server(&node, listen, status.server_mib)?;
+            swap::start_server(&status, &node, listen, status.server_mib)?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +125,11 @@ pub struct Gone {
 }
 
 impl Status {
+    /// A limit that is meant for the release kernel and a link as fast as any.
+    pub(crate) fn scaled(&self, limit: Duration) -> Duration {
+        self.profile.scaled(limit) * self.kernel.patience()
+    }
+
     /// Every node with its address on the link, the client first.
     pub fn addresses(&self) -> Result<Vec<(String, Address)>> {
         let servers = self.nodes.len().saturating_sub(1);

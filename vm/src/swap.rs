@@ -13,6 +13,7 @@ use crate::cluster::{Cluster, wait_until};
 use crate::error::{Error, Result, names};
 use crate::node::Node;
 use crate::profile::{CLIENT, SERVER};
+use crate::status::Status;
 
 pub use crate::counters::{Counters, counters};
 
@@ -81,9 +82,9 @@ pub fn on(cluster: &Cluster, options: &SwapOptions) -> Result<()> {
         known: names(servers.iter().map(|(node, _)| node.name())),
     })?;
     thread::scope(|scope| {
-        let serving = servers
-            .iter()
-            .map(|(node, listen)| scope.spawn(|| start_server(node, *listen, options.server_mib)));
+        let serving = servers.iter().map(|(node, listen)| {
+            scope.spawn(|| start_server(&status, node, *listen, options.server_mib))
+        });
         let serving: Vec<_> = serving.collect();
         prepare_area(&client, &area)?;
         let mut ended = serving.into_iter().map(|one| one.join());
@@ -91,7 +92,7 @@ pub fn on(cluster: &Cluster, options: &SwapOptions) -> Result<()> {
     })?;
     insert_module(&client, used, &options.parameters)?;
     client.run("swapon", ["swapon", &area])?;
-    wait_for_session(&client)
+    wait_for_session(&client, status.scaled(SESSION_UP))
 }
 
 /// The device that a client swaps to.
@@ -119,8 +120,8 @@ pub fn off(cluster: &Cluster) -> Result<()> {
     servers.try_for_each(|node| stop_server(&cluster.known(&node.name)))
 }
 
-/// Starts the memory server; returns when it listens.
-pub fn start_server(server: &Node, listen: SocketAddrV4, mib: u64) -> Result<()> {
+/// Starts the memory server on a node of a cluster; returns when it listens.
+pub fn start_server(cluster: &Status, server: &Node, listen: SocketAddrV4, mib: u64) -> Result<()> {
     let (listen, size) = (listen.to_string(), format!("{mib}M"));
     let argv = [
         SERVER_PROGRAM,
@@ -134,7 +135,8 @@ pub fn start_server(server: &Node, listen: SocketAddrV4, mib: u64) -> Result<()>
     // The log of an earlier one must not be mistaken for this one's.
     server.run("clearing the server's log", ["rm", "-f", SERVER_LOG])?;
     let mut process = server.spawn(Exec::new(argv).detach().log("remoteswap-server"))?;
-    let deadline = Instant::now() + SERVER_READY;
+    let limit = cluster.scaled(SERVER_READY);
+    let deadline = Instant::now() + limit;
     let failed = |detail: String| Error::Step {
         what: "starting remoteswap-server".into(),
         node: server.name().into(),
@@ -154,7 +156,7 @@ pub fn start_server(server: &Node, listen: SocketAddrV4, mib: u64) -> Result<()>
         if Instant::now() >= deadline {
             return Err(failed(format!(
                 "not ready within {} s: {}",
-                SERVER_READY.as_secs(),
+                limit.as_secs(),
                 said()
             )));
         }
@@ -207,16 +209,16 @@ pub fn insert_module(client: &Node, server: SocketAddrV4, parameters: &[String])
 }
 
 /// Waits until the module's session with the server is up.
-pub fn wait_for_session(client: &Node) -> Result<()> {
+fn wait_for_session(client: &Node, limit: Duration) -> Result<()> {
     let mut state = String::new();
-    let up = wait_until(SESSION_UP, || {
+    let up = wait_until(limit, || {
         state = module_status(client)?.remove("state").unwrap_or_default();
         Ok((state == "up").then_some(()))
     })?;
     up.ok_or_else(|| Error::Step {
         what: "connecting to the memory server".into(),
         node: client.name().into(),
-        detail: format!("the module is `{state}` after {} s", SESSION_UP.as_secs()),
+        detail: format!("the module is `{state}` after {} s", limit.as_secs()),
     })
 }
 
