@@ -3,6 +3,7 @@
 //! statically, so that they run in any guest, and kept apart from the tests'
 //! host side, so that they need none of its libraries.
 
+mod crlf;
 pub mod jobs;
 pub mod memcached;
 pub mod memory;

@@ -3,9 +3,7 @@
 
 use std::io::{self, BufRead, Write};
 
-/// Longest value accepted, so that a damaged length does not ask for all
-/// memory.
-const LONGEST: usize = 64 << 20;
+use crate::crlf::{LONGEST, read_line};
 
 /// Writes a `set` that never expires.
 pub fn write_set(sink: &mut impl Write, key: &str, value: &[u8]) -> io::Result<()> {
@@ -21,7 +19,7 @@ pub fn write_get(sink: &mut impl Write, key: &str) -> io::Result<()> {
 
 /// Reads the reply to a `set`, which is an error unless the value is stored.
 pub fn read_stored(source: &mut impl BufRead) -> io::Result<()> {
-    match read_line(source)? {
+    match read_line(source, malformed)? {
         line if line == "STORED" => Ok(()),
         line => Err(malformed(&line)),
     }
@@ -29,7 +27,7 @@ pub fn read_stored(source: &mut impl BufRead) -> io::Result<()> {
 
 /// Reads the reply to a `get`: `None` where there is no such key.
 pub fn read_value(source: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
-    let line = read_line(source)?;
+    let line = read_line(source, malformed)?;
     if line == "END" {
         return Ok(None);
     }
@@ -41,22 +39,12 @@ pub fn read_value(source: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut value = vec![0; length.ok_or_else(|| malformed(&line))?];
     source.read_exact(&mut value)?;
     for expected in ["", "END"] {
-        let line = read_line(source)?;
+        let line = read_line(source, malformed)?;
         if line != expected {
             return Err(malformed(&line));
         }
     }
     Ok(Some(value))
-}
-
-fn read_line(source: &mut impl BufRead) -> io::Result<String> {
-    let mut line = Vec::new();
-    source.read_until(b'\n', &mut line)?;
-    match line.strip_suffix(b"\r\n") {
-        Some(text) => Ok(String::from_utf8_lossy(text).into_owned()),
-        None if line.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
-        None => Err(malformed(&String::from_utf8_lossy(&line))),
-    }
 }
 
 fn malformed(line: &str) -> io::Error {

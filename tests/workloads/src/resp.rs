@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, Write};
 
+use crate::crlf::{LONGEST, read_line};
+
 /// A reply to one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -14,10 +16,6 @@ pub enum Reply {
     /// A string of bytes, or `None` where there is no such key.
     Bulk(Option<Vec<u8>>),
 }
-
-/// Longest string accepted, so that a damaged length does not ask for all
-/// memory.
-const LONGEST: usize = 64 << 20;
 
 /// Writes one command.
 pub fn write_command(sink: &mut impl Write, words: &[&[u8]]) -> io::Result<()> {
@@ -32,7 +30,7 @@ pub fn write_command(sink: &mut impl Write, words: &[&[u8]]) -> io::Result<()> {
 
 /// Reads one reply.
 pub fn read_reply(source: &mut impl BufRead) -> io::Result<Reply> {
-    let line = read_line(source)?;
+    let line = read_line(source, malformed)?;
     let mut chars = line.chars();
     let kind = chars.next();
     let rest = chars.as_str();
@@ -59,16 +57,6 @@ pub fn read_reply(source: &mut impl BufRead) -> io::Result<Reply> {
             Ok(Reply::Bulk(Some(bytes)))
         }
         _ => Err(malformed(&line)),
-    }
-}
-
-fn read_line(source: &mut impl BufRead) -> io::Result<String> {
-    let mut line = Vec::new();
-    source.read_until(b'\n', &mut line)?;
-    match line.strip_suffix(b"\r\n") {
-        Some(text) => Ok(String::from_utf8_lossy(text).into_owned()),
-        None if line.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
-        None => Err(malformed(&String::from_utf8_lossy(&line))),
     }
 }
 
