@@ -66,7 +66,7 @@ pub(crate) trait Operation: 'static {
     type Context: Send + 'static;
 
     /// The adapter has done with it. Called by the completion queue's work; may sleep. `times` are
-    /// there for the last one of a list that was posted at once, if the bytes arrived.
+    /// there if the bytes arrived.
     fn completed(
         memory: Self::Memory,
         context: Self::Context,
@@ -84,7 +84,7 @@ pub(crate) struct Times {
     pub(crate) posted: u64,
     /// Its completion, or that of a part of it, came.
     pub(crate) ended: u64,
-    /// This is the last one that came with it.
+    /// This operation is the last one that it ended.
     pub(crate) last: bool,
 }
 
@@ -211,6 +211,7 @@ struct Order {
     held: Fifo<u8, MAX_SLOTS>,
     // When the first of them was held back.
     held_ns: u64,
+    // `None` while none is held.
     last: Option<Last>,
     // The pieces of those requests, in the order of `held`.
     pieces: [bindings::ib_sge; MAX_SLOTS],
