@@ -27,6 +27,7 @@ pub mod remote_module;
 pub mod reports;
 pub mod scene;
 pub mod spread;
+pub mod steps;
 pub mod swap_area;
 pub mod table;
 pub mod trace;

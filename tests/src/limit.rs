@@ -1,10 +1,16 @@
 //! A memory limit in a node, as `./just run` sets it.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result};
 use rapidswap_protocol::Output;
 use rapidswap_vm::{MemoryGroup, Size};
 
 use crate::guest::{Guest, Running};
+use crate::scene::scaled;
+
+/// How long the kernel may take until it is below a limit.
+const LOWERED: Duration = Duration::from_secs(20);
 
 /// A memory group with a limit. Dropped, it is removed with all that runs in
 /// it.
@@ -21,6 +27,36 @@ impl<'a> Limit<'a> {
             guest,
             group: Some(group),
         })
+    }
+
+    /// Changes the limit to `mib` MiB: to a lower one it is reclaimed before
+    /// this returns. The kernel gives up at the first pass that frees nothing,
+    /// which happens while the memory is worked on, whatever it swaps to; so
+    /// it is asked again. Says how often it was asked.
+    pub fn set(&self, mib: u64) -> Result<u32> {
+        let (group, start) = (self.group()?, Instant::now());
+        let limit = scaled(LOWERED)?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match group.set_limit(Size::from_mib(mib)) {
+                Ok(()) => return Ok(tries),
+                Err(error) if start.elapsed() > limit => {
+                    return Err(error).with_context(|| format!("tried {tries} times"));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// A number of the group's `memory.stat`.
+    pub fn stat(&self, name: &str) -> Result<u64> {
+        Ok(self.group()?.stat(name)?)
+    }
+
+    /// What is in memory of the group.
+    pub fn usage(&self) -> Result<Size> {
+        Ok(self.group()?.usage()?)
     }
 
     /// Lifts the limit; what was paged out stays where it is.

@@ -1,6 +1,6 @@
 //! The swap area on the client.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rapidswap_vm::swap;
 
 use crate::guest::Guest;
@@ -52,6 +52,18 @@ pub fn off(guest: &Guest, path: &str) -> Result<()> {
 /// Number of attached areas.
 pub fn attached(guest: &Guest) -> Result<u64> {
     Ok(guest.read(&format!("{CONTROL}/attached"))?.trim().parse()?)
+}
+
+/// Pages in swap, of all areas.
+pub fn used(guest: &Guest) -> Result<u64> {
+    let meminfo = guest.read("/proc/meminfo")?;
+    let kib = |name: &str| -> Result<u64> {
+        let mut lines = meminfo.lines().map(str::split_ascii_whitespace);
+        let line = lines.find_map(|mut words| (words.next() == Some(name)).then_some(words));
+        let size = line.and_then(|mut words| words.next());
+        Ok(size.with_context(|| format!("no {name}"))?.parse()?)
+    };
+    Ok((kib("SwapTotal:")? - kib("SwapFree:")?) / 4)
 }
 
 /// Name of the registered backend, or `none`.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use anyhow::{Context, Result, ensure};
+
 /// All counters at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vmstat {
@@ -49,6 +51,13 @@ impl Vmstat {
         self.counters.get(name).copied()
     }
 
+    /// How much a counter has grown since `earlier`.
+    pub fn grown(&self, earlier: &Vmstat, name: &str) -> Result<u64> {
+        let counters = self.get(name).zip(earlier.get(name));
+        let (now, then) = counters.with_context(|| format!("no counter {name}"))?;
+        Ok(now.wrapping_sub(then))
+    }
+
     /// What was moved since `earlier`. `None` where a counter is missing: an
     /// unpatched kernel.
     pub fn since(&self, earlier: &Vmstat) -> Option<Moved> {
@@ -63,6 +72,26 @@ impl Vmstat {
             disk_writes: of("pswpout")?,
             disk_reads: of("pswpin")?,
         })
+    }
+}
+
+impl Moved {
+    /// Nothing but the backend was used, nothing failed, and at least so many
+    /// pages went there and came back.
+    pub fn remote_alone(&self, at_least: u64) -> Result<()> {
+        ensure!(
+            self.disk_writes + self.diverted == 0,
+            "pages went to disk: {self}"
+        );
+        ensure!(
+            self.store_failures + self.load_failures + self.lost == 0,
+            "stores or loads failed: {self}"
+        );
+        ensure!(
+            self.stored >= at_least && self.loaded >= at_least,
+            "too few pages moved: {self}"
+        );
+        Ok(())
     }
 }
 
@@ -105,6 +134,33 @@ mod tests {
             ..Moved::default()
         };
         assert_eq!(moved, expected);
+    }
+
+    #[test]
+    fn what_is_on_the_disk_is_not_remote_alone() {
+        let moved = Moved {
+            stored: 2,
+            loaded: 1,
+            ..Moved::default()
+        };
+        assert!(moved.remote_alone(1).is_ok() && moved.remote_alone(2).is_err());
+        for other in [
+            Moved {
+                diverted: 1,
+                ..moved
+            },
+            Moved {
+                disk_writes: 1,
+                ..moved
+            },
+            Moved {
+                store_failures: 1,
+                ..moved
+            },
+            Moved { lost: 1, ..moved },
+        ] {
+            assert!(other.remote_alone(0).is_err(), "{other}");
+        }
     }
 
     #[test]

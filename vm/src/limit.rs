@@ -66,9 +66,35 @@ impl MemoryGroup {
         self.write_limit("-1")
     }
 
+    /// A number of its `memory.stat`, for instance `rswpin`; without those of
+    /// groups below it.
+    pub fn stat(&self, name: &str) -> Result<u64> {
+        let file = format!("{MEMORY}/{}/memory.stat", self.name);
+        let what = "reading the memory statistics";
+        let text = self.node.run(what, ["cat", &file])?;
+        let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+        let number = lines.find(|(key, _)| *key == name);
+        number
+            .and_then(|(_, number)| number.trim().parse().ok())
+            .ok_or_else(|| Error::Step {
+                what: what.into(),
+                node: self.node.name().into(),
+                detail: format!("{file} has no number {name}"),
+            })
+    }
+
+    /// How much of its memory is not paged out.
+    pub fn usage(&self) -> Result<Size> {
+        let file = format!("{MEMORY}/{}/memory.usage_in_bytes", self.name);
+        let what = "reading the memory usage";
+        let text = self.node.run(what, ["cat", &file])?;
+        text.trim().parse()
+    }
+
     fn write_limit(&self, bytes: &str) -> Result<()> {
         let file = format!("{MEMORY}/{}/memory.limit_in_bytes", self.name);
-        let script = format!("echo {bytes} > {file}");
+        // The shell's own says of any error that it is one.
+        let script = format!("/bin/echo {bytes} > {file}");
         self.node
             .run("setting the memory limit", ["sh", "-c", &script])
             .map(drop)

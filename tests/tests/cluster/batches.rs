@@ -71,13 +71,8 @@ fn a_pass_of_reclaim_is_one_batch_and_frees_it() -> Result<()> {
         drop(trace);
         let after = (client.vmstat()?, completions()?);
 
-        let since = |name: &str| -> Result<u64> {
-            let counters = after.0.get(name).zip(before.0.get(name));
-            let (after, before) = counters.with_context(|| format!("no counter {name}"))?;
-            Ok(after - before)
-        };
-        let stored = since("rswpout")?;
-        let batches = since("rswpout_batch")?;
+        let stored = after.0.grown(&before.0, "rswpout")?;
+        let batches = after.0.grown(&before.0, "rswpout_batch")?;
         let signals = after.1 - before.1;
         let sizes: Vec<f64> = sizes.into_iter().map(|nr| nr as f64).collect();
         let middle = median(&sizes).context("no batch was traced")?;

@@ -1,23 +1,15 @@
 //! What a fault does with the page that it fetches, and with those around it.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::on_cluster;
 use rapidswap_tests::swap_area::Backing;
-use rapidswap_tests::vmstat::Vmstat;
 
 const MIB: u64 = 24;
 const LIMIT_MIB: u64 = 12;
 const PAGES: u64 = MIB * 256;
-
-/// How much a counter has grown.
-fn since(before: &Vmstat, after: &Vmstat, name: &str) -> Result<u64> {
-    let counters = after.get(name).zip(before.get(name));
-    let (after, before) = counters.with_context(|| format!("no counter {name}"))?;
-    Ok(after - before)
-}
 
 /// A page that is only read keeps its copy: each pass over the memory fetches
 /// it again, and drops it again without storing it.
@@ -32,12 +24,12 @@ fn reading_leaves_the_copy_where_it_is() -> Result<()> {
         all_right(&limit.run(&command)?, MIB, 4)?;
         let after = swap.client.vmstat()?;
         let (stored, loaded) = (
-            since(&before, &after, "rswpout")?,
-            since(&before, &after, "rswpin")?,
+            after.grown(&before, "rswpout")?,
+            after.grown(&before, "rswpin")?,
         );
         let (asked, used) = (
-            since(&before, &after, "swap_ra")?,
-            since(&before, &after, "swap_ra_hit")?,
+            after.grown(&before, "swap_ra")?,
+            after.grown(&before, "swap_ra_hit")?,
         );
         eprintln!("{stored} stored, {loaded} loaded, {asked} ahead, {used} of those of use");
         ensure!(loaded >= 3 * PAGES / 2, "{loaded} loaded");
@@ -68,8 +60,8 @@ fn writing_passes_by_the_swap_cache() -> Result<()> {
         ensure!(output.status.success(), "{output:?}");
         let after = swap.client.vmstat()?;
         let (loaded, past) = (
-            since(&before, &after, "rswpin")?,
-            since(&before, &after, "rswpin_bypass")?,
+            after.grown(&before, "rswpin")?,
+            after.grown(&before, "rswpin_bypass")?,
         );
         eprintln!("{loaded} loaded, {past} past the swap cache");
         ensure!(loaded >= PAGES / 2, "{loaded} loaded");

@@ -1,6 +1,7 @@
 //! Tests on two nodes joined by an RDMA link.
 
 mod accelerator;
+mod advice;
 mod bad_input;
 mod bad_peers;
 mod batches;
@@ -13,10 +14,13 @@ mod exec;
 mod faults;
 mod figures;
 mod kernel_faults;
+mod ksm;
 mod leftovers;
 mod lifecycle;
+mod limits;
 mod loads;
 mod local_drops;
+mod locked;
 mod new_groups;
 mod other_programs;
 mod parity;
@@ -25,7 +29,11 @@ mod pauses;
 mod ram_backend;
 mod saved_states;
 mod servers;
+mod sharing;
 mod siw;
 mod splats;
+mod swapoff;
+mod tmpfs;
 mod top;
+mod userfaults;
 mod without_remote;

@@ -12,3 +12,5 @@ pub mod pattern;
 pub mod percentiles;
 pub mod resp;
 pub mod shuffle;
+pub mod steps;
+pub mod writeback;

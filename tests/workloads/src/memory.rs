@@ -1,14 +1,19 @@
-//! A mapped region of pages. The only module here with unsafe code.
+//! A mapped region of pages. The only module here with unsafe code, its parts
+//! included.
 
+mod file;
+pub mod userfault;
+
+use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::ptr::NonNull;
 
 use nix::libc;
 use nix::sys::memfd::{MemFdCreateFlag, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use nix::sys::mman::{MapFlags, ProtFlags, mlock, mmap, mmap_anonymous, munlock, munmap};
 use nix::unistd::{ForkResult, ftruncate};
 
 use crate::pattern::{PAGE, WORDS};
@@ -20,51 +25,118 @@ pub enum Kind {
     Anonymous,
     /// A shared mapping of a tmpfs file (memfd): swapped as shmem.
     Shared,
+    /// Shared anonymous memory, which a child has in common with its parent.
+    Common,
 }
+
+/// What the kernel is told of pages, as `madvise(2)` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Page them out now.
+    PageOut,
+    /// Begin to bring in those that are out.
+    WillNeed,
+    /// Forget what anonymous ones hold: they are zero from now on.
+    DontNeed,
+    /// Forget it when memory is short, unless they are written before.
+    Free,
+    /// Merge those that hold the same.
+    Mergeable,
+    /// No longer merge them, and part those that are merged.
+    Unmergeable,
+    /// Let folios of several pages be made of them, of the sizes that are
+    /// enabled.
+    Huge,
+}
+
+impl Advice {
+    fn number(self) -> libc::c_int {
+        match self {
+            Advice::PageOut => libc::MADV_PAGEOUT,
+            Advice::WillNeed => libc::MADV_WILLNEED,
+            Advice::DontNeed => libc::MADV_DONTNEED,
+            Advice::Free => libc::MADV_FREE,
+            Advice::Mergeable => libc::MADV_MERGEABLE,
+            Advice::Unmergeable => libc::MADV_UNMERGEABLE,
+            Advice::Huge => libc::MADV_HUGEPAGE,
+        }
+    }
+}
+
+const PROTECTION: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
 
 /// Pages mapped for reading and writing, unmapped when dropped.
 #[derive(Debug)]
 pub struct Region {
     start: NonNull<libc::c_void>,
+    /// Pages of the mapping.
+    mapped: usize,
+    /// Those before the end of the file.
     pages: usize,
-    _file: Option<OwnedFd>,
+    /// Whether the kernel may zero a page at any time.
+    freed: bool,
+    file: Option<File>,
 }
 
 impl Region {
-    /// Maps `pages` pages. Huge pages are switched off: the tests count 4 KiB
-    /// pages.
+    /// Maps `pages` pages. Huge pages are switched off until they are advised:
+    /// most tests count 4 KiB pages.
     pub fn map(kind: Kind, pages: usize) -> nix::Result<Region> {
-        let length = NonZeroUsize::new(pages * PAGE).ok_or(nix::Error::EINVAL)?;
-        let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        let (start, file) = match kind {
-            Kind::Anonymous => {
-                let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
-                // SAFETY: a new mapping at an address of the kernel's choice
-                // replaces none of ours.
-                (unsafe { mmap_anonymous(None, length, prot, flags) }?, None)
-            }
+        let shared = match kind {
+            Kind::Anonymous => MapFlags::MAP_PRIVATE,
+            Kind::Common => MapFlags::MAP_SHARED,
             Kind::Shared => {
                 let file = memfd_create(c"pattern", MemFdCreateFlag::MFD_CLOEXEC)?;
-                ftruncate(&file, length.get() as libc::off_t)?;
-                // SAFETY: as above; nobody else has the file, so it is not
-                // truncated under the mapping.
-                let start = unsafe { mmap(None, length, prot, MapFlags::MAP_SHARED, &file, 0) }?;
-                (start, Some(file))
+                return Region::of_file(File::from(file), pages);
             }
         };
+        let length = length(pages)?;
+        let flags = shared | MapFlags::MAP_NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice replaces
+        // none of ours.
+        let start = unsafe { mmap_anonymous(None, length, PROTECTION, flags) }?;
+        Region::of_mapping(start, pages, None)
+    }
+
+    /// Maps a file that nobody else has, after making it that long.
+    fn of_file(file: File, pages: usize) -> nix::Result<Region> {
+        let length = length(pages)?;
+        ftruncate(&file, length.get() as libc::off_t)?;
+        // SAFETY: a new mapping at an address of the kernel's choice; nobody
+        // else has the file, so that it is truncated by `truncate` alone.
+        let start = unsafe {
+            mmap(
+                None,
+                length,
+                PROTECTION,
+                MapFlags::MAP_SHARED,
+                file.as_fd(),
+                0,
+            )
+        }?;
+        Region::of_mapping(start, pages, Some(file))
+    }
+
+    fn of_mapping(
+        start: NonNull<libc::c_void>,
+        pages: usize,
+        file: Option<File>,
+    ) -> nix::Result<Region> {
         let region = Region {
             start,
+            mapped: pages,
             pages,
-            _file: file,
+            freed: false,
+            file,
         };
-        match region.advise(0..pages, libc::MADV_NOHUGEPAGE) {
+        match region.madvise(0..pages, libc::MADV_NOHUGEPAGE) {
             // A kernel without huge pages does not know the advice.
             Ok(()) | Err(nix::Error::EINVAL) => Ok(region),
             Err(error) => Err(error),
         }
     }
 
-    /// Number of pages.
+    /// Number of pages: of a file that was truncated, those it still has.
     pub fn pages(&self) -> usize {
         self.pages
     }
@@ -74,31 +146,75 @@ impl Region {
         self.start.as_ptr() as usize
     }
 
-    /// Reads a page.
+    /// Reads a page. Not for memory of which the kernel was told that it may
+    /// be freed.
     pub fn page(&self, number: usize) -> &[u64] {
-        assert!(number < self.pages, "page {number} of {}", self.pages);
+        let words = self.borrowed(number);
         // SAFETY: the page lies inside the mapping, is aligned, initialised
         // (by the kernel, to zero, if by nobody else), and borrowed from
         // `self`; after a fork a shared page is written by neither process.
-        unsafe {
-            let words = self.start.as_ptr().cast::<u64>().add(number * WORDS);
-            std::slice::from_raw_parts(words, WORDS)
-        }
+        unsafe { std::slice::from_raw_parts(words, WORDS) }
     }
 
     /// Writes a page.
     pub fn page_mut(&mut self, number: usize) -> &mut [u64] {
-        assert!(number < self.pages, "page {number} of {}", self.pages);
+        let words = self.borrowed(number);
         // SAFETY: as for `page`, and `self` is borrowed exclusively.
-        unsafe {
-            let words = self.start.as_ptr().cast::<u64>().add(number * WORDS);
-            std::slice::from_raw_parts_mut(words, WORDS)
+        unsafe { std::slice::from_raw_parts_mut(words, WORDS) }
+    }
+
+    /// Copies a page out of memory that another process, or the kernel, may
+    /// write meanwhile.
+    pub fn load(&self, number: usize) -> [u64; WORDS] {
+        let words = self.words(number);
+        // SAFETY: the words lie inside the mapping, and are read one by one,
+        // whoever writes them.
+        std::array::from_fn(|index| unsafe { words.add(index).read_volatile() })
+    }
+
+    /// Copies a page into such memory.
+    pub fn store(&mut self, number: usize, contents: &[u64; WORDS]) {
+        let words = self.words(number);
+        for (index, &word) in contents.iter().enumerate() {
+            // SAFETY: as for `load`, and nothing is borrowed of `self`.
+            unsafe { words.add(index).write_volatile(word) };
         }
+    }
+
+    fn words(&self, number: usize) -> *mut u64 {
+        assert!(number < self.pages, "page {number} of {}", self.pages);
+        // SAFETY: the page lies inside the mapping.
+        unsafe { self.start.as_ptr().cast::<u64>().add(number * WORDS) }
+    }
+
+    fn borrowed(&self, number: usize) -> *mut u64 {
+        assert!(!self.freed, "page {number} may be freed at any time");
+        self.words(number)
     }
 
     /// Asks the kernel to page `range` out now.
     pub fn page_out(&self, range: Range<usize>) -> nix::Result<()> {
-        self.advise(range, libc::MADV_PAGEOUT)
+        self.madvise(range, libc::MADV_PAGEOUT)
+    }
+
+    /// Tells the kernel what becomes of `range`.
+    pub fn advise(&mut self, range: Range<usize>, advice: Advice) -> nix::Result<()> {
+        self.freed |= advice == Advice::Free;
+        self.madvise(range, advice.number())
+    }
+
+    /// Brings `range` in and keeps it in memory.
+    pub fn lock(&self, range: Range<usize>) -> nix::Result<()> {
+        let (start, length) = self.bounds(&range);
+        // SAFETY: the range lies inside the mapping, and no contents change.
+        unsafe { mlock(start, length) }
+    }
+
+    /// Lets `range` leave again.
+    pub fn unlock(&self, range: Range<usize>) -> nix::Result<()> {
+        let (start, length) = self.bounds(&range);
+        // SAFETY: as for `lock`.
+        unsafe { munlock(start, length) }
     }
 
     /// Whether each page is in memory, the swap cache included.
@@ -111,15 +227,20 @@ impl Region {
         Ok(flags.into_iter().map(|flag| flag & 1 != 0).collect())
     }
 
-    fn advise(&self, range: Range<usize>, advice: libc::c_int) -> nix::Result<()> {
-        assert!(range.start <= range.end && range.end <= self.pages);
-        // SAFETY: the range lies inside the mapping, and neither advice used
-        // here changes contents.
-        let result = unsafe {
-            let start = self.start.as_ptr().byte_add(range.start * PAGE);
-            libc::madvise(start, range.len() * PAGE, advice)
-        };
+    fn madvise(&self, range: Range<usize>, advice: libc::c_int) -> nix::Result<()> {
+        let (start, length) = self.bounds(&range);
+        // SAFETY: the range lies inside the mapping. An advice that changes
+        // contents comes by `advise`, with nothing borrowed of `self`.
+        let result = unsafe { libc::madvise(start.as_ptr(), length, advice) };
         nix::Error::result(result).map(drop)
+    }
+
+    /// Address and bytes of a range of pages, which has to be inside.
+    fn bounds(&self, range: &Range<usize>) -> (NonNull<libc::c_void>, usize) {
+        assert!(range.start <= range.end && range.end <= self.pages);
+        // SAFETY: the range lies inside the mapping.
+        let start = unsafe { self.start.byte_add(range.start * PAGE) };
+        (start, range.len() * PAGE)
     }
 }
 
@@ -127,8 +248,13 @@ impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours, and every borrow of it has ended. It
         // can fail only for a range that is none.
-        let _ = unsafe { munmap(self.start, self.pages * PAGE) };
+        let _ = unsafe { munmap(self.start, self.mapped * PAGE) };
     }
+}
+
+/// Bytes of `pages` pages, of which there must be some.
+fn length(pages: usize) -> nix::Result<NonZeroUsize> {
+    NonZeroUsize::new(pages * PAGE).ok_or(nix::Error::EINVAL)
 }
 
 /// Forks. The caller must be the only thread of the process, which is checked.
@@ -147,8 +273,8 @@ mod tests {
     use crate::pattern::{Pattern, Tally};
 
     #[test]
-    fn both_kinds_keep_what_is_written() {
-        for kind in [Kind::Anonymous, Kind::Shared] {
+    fn every_kind_keeps_what_is_written() {
+        for kind in [Kind::Anonymous, Kind::Shared, Kind::Common] {
             let mut region = Region::map(kind, 16).expect("mapping");
             let pattern = Pattern::new(1);
             for number in 0..16 {
@@ -161,6 +287,31 @@ mod tests {
             assert_eq!((tally.bytes_verified, tally.corrupt_bytes), (65536, 0));
             assert_eq!(region.resident().expect("mincore"), vec![true; 16]);
         }
+    }
+
+    #[test]
+    fn what_is_copied_in_is_copied_out() {
+        let mut region = Region::map(Kind::Common, 2).expect("mapping");
+        region.store(1, &[7; WORDS]);
+        assert_eq!((region.load(0), region.load(1)), ([0; WORDS], [7; WORDS]));
+    }
+
+    #[test]
+    fn what_is_not_needed_is_zero() {
+        let mut region = Region::map(Kind::Anonymous, 2).expect("mapping");
+        for number in 0..2 {
+            region.store(number, &[7; WORDS]);
+        }
+        region.advise(0..1, Advice::DontNeed).expect("madvise");
+        assert_eq!((region.load(0), region.load(1)), ([0; WORDS], [7; WORDS]));
+    }
+
+    #[test]
+    #[should_panic(expected = "may be freed")]
+    fn what_may_be_freed_is_not_borrowed() {
+        let mut region = Region::map(Kind::Anonymous, 1).expect("mapping");
+        region.advise(0..1, Advice::Free).expect("madvise");
+        region.page(0);
     }
 
     #[test]

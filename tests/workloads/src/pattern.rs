@@ -64,17 +64,23 @@ impl Pattern {
 
     /// Compares every byte of page `page`, and adds what it saw to `tally`.
     pub fn verify(self, page: u64, words: &[u64], tally: &mut Tally) {
-        tally.bytes_verified += size_of_val(words) as u64;
-        for (index, &found) in words.iter().enumerate() {
-            let wrong = found ^ self.word(page, index);
-            if wrong != 0 {
-                tally.note(page, index, wrong);
-            }
-        }
+        let expected = (0..).map(|index| self.word(page, index));
+        tally.compare(page, words, expected);
     }
 }
 
 impl Tally {
+    /// Compares every byte that was found in page `page`.
+    pub fn compare(&mut self, page: u64, found: &[u64], expected: impl IntoIterator<Item = u64>) {
+        self.bytes_verified += size_of_val(found) as u64;
+        for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+            let wrong = found ^ expected;
+            if wrong != 0 {
+                self.note(page, index, wrong);
+            }
+        }
+    }
+
     fn note(&mut self, page: u64, index: usize, wrong: u64) {
         for (byte, bits) in wrong.to_ne_bytes().into_iter().enumerate() {
             if bits != 0 {

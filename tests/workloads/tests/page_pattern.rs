@@ -54,6 +54,47 @@ fn held_memory_is_checked_when_told() {
 }
 
 #[test]
+fn steps_are_answered_a_line_each() {
+    let said = "fill 1 0..256\ncheck 1 0..128; check zero 256..512\n\
+        child rewrite 1 2 0..64; check 2 0..64\njoin\ncheck 1 0..256\nrepeat check 1 0..1\nstop\n";
+    let output = page_pattern(&["steps", "--mib", "2"], said);
+    assert!(output.status.success(), "{output:?}");
+    let verified: Vec<_> = lines(&output)
+        .iter()
+        .map(|line| {
+            (
+                line["bytes_verified"].clone(),
+                line["corrupt_bytes"].clone(),
+            )
+        })
+        .collect();
+    let pages = [0, 384, 0, 128, 256, 0].map(|pages| ((pages << 12).into(), 0.into()));
+    assert_eq!(verified, pages);
+}
+
+#[test]
+fn common_memory_is_the_childs_too() {
+    let said =
+        "fill 1 0..4\nchild rewrite 1 2 0..2\njoin\ncheck 2 0..2; check 1 2..4\ncheck 1 0..1\n";
+    let output = page_pattern(&["steps", "--mib", "1", "--kind", "common"], said);
+    let lines = lines(&output);
+    assert_eq!(lines[3]["corrupt_bytes"], 0, "{lines:?}");
+    assert_ne!(lines[4]["corrupt_bytes"], 0, "{lines:?}");
+}
+
+#[test]
+fn a_step_that_cannot_be_done_is_the_end() {
+    let output = page_pattern(
+        &["steps", "--mib", "1"],
+        "lock 0..1\ncheck 1 0..257\nsettle\n",
+    );
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let lines = lines(&output);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(lines[1]["error"], "pages 0..257 of 256");
+}
+
+#[test]
 fn a_check_that_cannot_be_made_is_no_corruption() {
     let cases: [(&[&str], &str); 3] = [
         (&["verify", "--mib", "1", "--hold"], "stdin ended"),

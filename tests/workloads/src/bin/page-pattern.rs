@@ -6,6 +6,8 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -18,6 +20,8 @@ use rapidswap_workloads::pagemap::{Place, places};
 use rapidswap_workloads::pattern::{PAGE, Pattern, Tally, WORDS};
 use rapidswap_workloads::percentiles::Percentiles;
 use rapidswap_workloads::shuffle::shuffled;
+use rapidswap_workloads::steps::{Performer, serve};
+use rapidswap_workloads::writeback::settle;
 use serde::Serialize;
 use serde_json::json;
 
@@ -41,6 +45,9 @@ enum Command {
     Pageout(Pageout),
     /// Time reading memory that was paged out, one page after the other.
     Pagein(Pagein),
+    /// Do with memory what is said on stdin, a line at a time, and say what came
+    /// of it; the end of stdin is the end.
+    Steps(Steps),
 }
 
 #[derive(Args)]
@@ -114,12 +121,36 @@ struct Pagein {
     mib: u32,
 }
 
+#[derive(Args)]
+struct Steps {
+    /// Memory there is.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    mib: u32,
+    /// What kind of memory it is.
+    #[arg(long, value_enum, default_value_t = Memory::Anonymous)]
+    kind: Memory,
+    /// Where there is a tmpfs, for a file.
+    #[arg(long, default_value = "/dev/shm")]
+    directory: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Memory {
+    /// Private anonymous memory.
+    Anonymous,
+    /// Shared anonymous memory.
+    Common,
+    /// A file.
+    File,
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Verify(args) => verify(&args),
         Command::Faults(args) => faults(&args),
         Command::Pageout(args) => pageout(&args),
         Command::Pagein(args) => pagein(&args),
+        Command::Steps(args) => steps(&args),
     };
     match result {
         Ok(code) => code,
@@ -372,24 +403,18 @@ fn pagein(args: &Pagein) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(tally.corrupt_bytes != 0)))
 }
 
-/// Waits until no page is under writeback, so that the time of page-outs
-/// which complete later than the call is counted.
-fn settle() -> Result<()> {
-    loop {
-        // Reading this file folds the counters of all CPUs; without the right
-        // to, the loop only ends a little early or late.
-        let _ = std::fs::read("/proc/sys/vm/stat_refresh");
-        let vmstat = std::fs::read_to_string("/proc/vmstat").context("read /proc/vmstat")?;
-        let pages = vmstat
-            .lines()
-            .find_map(|line| line.strip_prefix("nr_writeback "))
-            .and_then(|pages| pages.trim().parse::<u64>().ok())
-            .context("no nr_writeback in /proc/vmstat")?;
-        if pages == 0 {
-            return Ok(());
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+fn steps(args: &Steps) -> Result<ExitCode> {
+    let pages = args.mib as usize * ((1 << 20) / PAGE);
+    let region = match args.kind {
+        Memory::Anonymous => Region::map(Kind::Anonymous, pages)?,
+        Memory::Common => Region::map(Kind::Common, pages)?,
+        Memory::File => Region::file_in(&args.directory, pages)
+            .with_context(|| format!("make a file in {}", args.directory.display()))?,
+    };
+    // Not through the library's buffer, which may hide that a line has come.
+    let input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    serve(&mut Performer::new(region), &input, io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn wait_for_line() -> Result<()> {
