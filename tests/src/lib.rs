@@ -26,6 +26,7 @@ pub mod rapidswap;
 pub mod remote_module;
 pub mod reports;
 pub mod scene;
+pub mod setting;
 pub mod spread;
 pub mod steps;
 pub mod swap_area;

@@ -2,6 +2,7 @@
 
 mod accelerator;
 mod advice;
+mod ahead;
 mod bad_input;
 mod bad_peers;
 mod batches;
