@@ -72,13 +72,14 @@ impl Backend for Driver {
         &self.area
     }
 
-    fn attached(&self, slots: u64) {
+    fn attached(&self, slots: u64) -> Option<u64> {
         let pages = self.session.shown.capacity();
         if pages == 0 {
             pr_info!("area of {slots} slots attached; no server yet, so it is swapped to its device until there is one\n");
         } else if pages < slots {
             pr_info!("area of {slots} slots attached; the server has room for {pages}, the rest is swapped to the device\n");
         }
+        (pages != 0).then_some(pages)
     }
 
     fn detached(&self) {}

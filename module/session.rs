@@ -249,6 +249,7 @@ impl Session {
         pr_info!("session {number} with {ip}:{port} is up, {pages} pages\n");
         self.shown.set_session(line.rep.epoch, pages);
         progress.said = None;
+        driver.area.serve(pages);
         driver.stores.open(Path::new(store, map));
         let window = usize::from(line.reads).min(load::DEPTH) - control::READS;
         driver.loads.open(

@@ -86,9 +86,9 @@ void remoteswap_shim_unmap_page(struct ib_device *device, u64 addr, size_t len,
 	ib_dma_unmap_page(device, addr, len, direction);
 }
 
-bool remoteswap_shim_in_swap_cache(struct folio *folio)
+bool remoteswap_shim_in_swap_cache(struct page *page)
 {
-	return folio_test_swapcache(folio);
+	return folio_test_swapcache(page_folio(page));
 }
 
 void remoteswap_shim_init_completion(struct completion *done)

@@ -11,7 +11,6 @@
 
 struct completion;
 struct delayed_work;
-struct folio;
 struct ib_device;
 struct ib_qp;
 struct ib_send_wr;
@@ -42,7 +41,7 @@ int remoteswap_shim_map_error(struct ib_device *device, u64 addr);
 void remoteswap_shim_unmap_page(struct ib_device *device, u64 addr, size_t len,
 				enum dma_data_direction direction);
 
-bool remoteswap_shim_in_swap_cache(struct folio *folio);
+bool remoteswap_shim_in_swap_cache(struct page *page);
 
 void remoteswap_shim_init_completion(struct completion *done);
 void remoteswap_shim_init_semaphore(struct semaphore *sem, int count);

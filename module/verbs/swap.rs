@@ -18,22 +18,15 @@ use kernel::prelude::*;
 use kernel::sync::{new_mutex, Mutex};
 use kernel::ThisModule;
 
-/// A folio of one page and what it is lent for.
+/// A page of a folio, and what it is lent for.
 struct Loan {
     area: NonNull<bindings::remote_swap_area>,
     slot: u64,
-    folio: NonNull<bindings::folio>,
+    page: NonNull<bindings::page>,
 }
 
 // SAFETY: The core takes a folio back from any thread.
 unsafe impl Send for Loan {}
-
-impl Loan {
-    fn page(&self) -> NonNull<bindings::page> {
-        // The folio's page is the first thing in it.
-        self.folio.cast()
-    }
-}
 
 /// A page to be stored: under writeback until [`StoreTicket::finish`].
 pub(crate) struct StoreTicket(Loan);
@@ -74,13 +67,13 @@ impl StoreTicket {
 
     // To be called once, last.
     fn give_back(&self, result: Result) {
-        let Loan { area, slot, folio } = &self.0;
-        // SAFETY: The core lent the folio and gets it back here only.
+        let Loan { area, slot, page } = &self.0;
+        // SAFETY: The core lent the page and gets it back here only.
         unsafe {
             bindings::remote_swap_store_done(
                 area.as_ptr(),
                 *slot as c_ulong,
-                folio.as_ptr(),
+                page.as_ptr(),
                 errno(result),
             )
         };
@@ -103,8 +96,8 @@ impl LoadTicket {
     /// users, is in the swap cache. To be asked before it is posted: a fault that has waited for a
     /// while puts its page there too.
     pub(crate) fn of_fault(&self) -> bool {
-        // SAFETY: The core lent the folio.
-        !unsafe { bindings::remoteswap_shim_in_swap_cache(self.0.folio.as_ptr()) }
+        // SAFETY: The core lent the page.
+        !unsafe { bindings::remoteswap_shim_in_swap_cache(self.0.page.as_ptr()) }
     }
 
     /// Gives the page back: loaded, or why not. Not in interrupts.
@@ -121,13 +114,13 @@ impl LoadTicket {
 
     // To be called once, last.
     fn give_back(&self, result: Result) {
-        let Loan { area, slot, folio } = &self.0;
-        // SAFETY: The core lent the folio and gets it back here only.
+        let Loan { area, slot, page } = &self.0;
+        // SAFETY: The core lent the page and gets it back here only.
         unsafe {
             bindings::remote_swap_load_done(
                 area.as_ptr(),
                 *slot as c_ulong,
-                folio.as_ptr(),
+                page.as_ptr(),
                 errno(result),
             )
         };
@@ -140,17 +133,17 @@ impl Drop for LoadTicket {
     }
 }
 
-// SAFETY: The folio is under writeback, or locked in the swap cache, until the ticket is used up.
+// SAFETY: Its folio is under writeback, or locked, until the ticket is used up.
 unsafe impl Memory for StoreTicket {
     fn page(&self) -> NonNull<bindings::page> {
-        self.0.page()
+        self.0.page
     }
 }
 
 // SAFETY: As above.
 unsafe impl Memory for LoadTicket {
     fn page(&self) -> NonNull<bindings::page> {
-        self.0.page()
+        self.0.page
     }
 }
 
@@ -162,8 +155,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Where the attached area is kept.
     fn area(&self) -> &AreaCell;
 
-    /// An area of so many slots was attached. May sleep.
-    fn attached(&self, slots: u64);
+    /// An area of so many slots was attached. Returns for how many of them there is room, if that
+    /// is known. May sleep.
+    fn attached(&self, slots: u64) -> Option<u64>;
 
     /// It is gone: nothing is in flight, and no slot is in use. May sleep.
     fn detached(&self);
@@ -199,6 +193,14 @@ impl AreaCell {
     /// None yet.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self { area <- new_mutex!(None, "remoteswap_area") })
+    }
+
+    /// Tells the core that there is room for so many slots.
+    pub(crate) fn serve(&self, slots: u64) {
+        if let Some(Attached(area)) = &*self.area.lock() {
+            // SAFETY: By the type invariants; a detach waits for this lock.
+            unsafe { bindings::remote_swap_serve(area.as_ptr(), slots as c_ulong) };
+        }
     }
 
     /// Tells the core that all that was stored is gone. Nothing may be in flight.
@@ -265,7 +267,10 @@ unsafe extern "C" fn attach<B: Backend>(
     }
     // INVARIANT: The core attaches it now.
     *attached = Some(Attached(area));
-    backend.attached(slots as u64);
+    if let Some(room) = backend.attached(slots as u64) {
+        // SAFETY: It is being attached.
+        unsafe { bindings::remote_swap_serve(area.as_ptr(), room as c_ulong) };
+    }
     0
 }
 
@@ -285,13 +290,13 @@ unsafe extern "C" fn detach<B: Backend>(area: *mut bindings::remote_swap_area) {
 
 /// # Safety
 ///
-/// Called by the core: lends the folio until `remote_swap_store_done`, if the answer is 0.
+/// Called by the core: lends the page until `remote_swap_store_done`, if the answer is 0.
 unsafe extern "C" fn store<B: Backend>(
     area: *mut bindings::remote_swap_area,
     slot: c_ulong,
-    folio: *mut bindings::folio,
+    page: *mut bindings::page,
 ) -> c_int {
-    let (Some(backend), Some(loan)) = (B::instance(), loan(area, slot, folio)) else {
+    let (Some(backend), Some(loan)) = (B::instance(), loan(area, slot, page)) else {
         return EAGAIN.to_errno();
     };
     match backend.store(StoreTicket(loan)) {
@@ -311,13 +316,13 @@ unsafe extern "C" fn commit<B: Backend>(_area: *mut bindings::remote_swap_area) 
 
 /// # Safety
 ///
-/// Called by the core: lends the folio until `remote_swap_load_done`, if the answer is 0.
+/// Called by the core: lends the page until `remote_swap_load_done`, if the answer is 0.
 unsafe extern "C" fn load<B: Backend>(
     area: *mut bindings::remote_swap_area,
     slot: c_ulong,
-    folio: *mut bindings::folio,
+    page: *mut bindings::page,
 ) -> c_int {
-    let (Some(backend), Some(loan)) = (B::instance(), loan(area, slot, folio)) else {
+    let (Some(backend), Some(loan)) = (B::instance(), loan(area, slot, page)) else {
         return EIO.to_errno();
     };
     match backend.load(LoadTicket(loan)) {
@@ -329,11 +334,11 @@ unsafe extern "C" fn load<B: Backend>(
 fn loan(
     area: *mut bindings::remote_swap_area,
     slot: c_ulong,
-    folio: *mut bindings::folio,
+    page: *mut bindings::page,
 ) -> Option<Loan> {
     Some(Loan {
         area: NonNull::new(area)?,
         slot: slot as u64,
-        folio: NonNull::new(folio)?,
+        page: NonNull::new(page)?,
     })
 }

@@ -16,6 +16,7 @@ mod faults;
 mod figures;
 mod kernel_faults;
 mod ksm;
+mod large_folios;
 mod leftovers;
 mod lifecycle;
 mod limits;
