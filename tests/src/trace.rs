@@ -1,6 +1,6 @@
 //! Trace events of a node's kernel.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -44,12 +44,27 @@ impl<'a> Trace<'a> {
             .collect()
     }
 
+    /// The CPUs that the tasks were on whose name begins with `task`, at the
+    /// events that are in the buffer.
+    pub fn cpus(&self, task: &str) -> Result<BTreeSet<u32>> {
+        cpus(&self.guest.read(&format!("{TRACING}/trace"))?, task)
+    }
+
     /// How long all tasks together were between the events `begin` and `end`.
     /// `None` if the buffer was too small for all of them.
     pub fn between(&self, begin: &str, end: &str) -> Result<Option<Duration>> {
         let text = self.guest.read(&format!("{TRACING}/trace"))?;
         between(&text, begin, end)
     }
+}
+
+fn cpus(text: &str, task: &str) -> Result<BTreeSet<u32>> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let entries = lines
+        .map(|line| Entry::parse(line).with_context(|| format!("a line of the trace: {line:?}")));
+    let entries: Vec<Entry> = entries.collect::<Result<_>>()?;
+    let of_task = entries.iter().filter(|entry| entry.task.starts_with(task));
+    Ok(of_task.map(|entry| entry.cpu).collect())
 }
 
 fn between(text: &str, begin: &str, end: &str) -> Result<Option<Duration>> {
@@ -81,6 +96,7 @@ fn between(text: &str, begin: &str, end: &str) -> Result<Option<Duration>> {
 /// spaces in it.
 struct Entry<'a> {
     task: &'a str,
+    cpu: u32,
     at: Duration,
     event: &'a str,
 }
@@ -88,11 +104,12 @@ struct Entry<'a> {
 impl Entry<'_> {
     fn parse(line: &str) -> Option<Entry<'_>> {
         let (task, rest) = line.split_once(" [")?;
-        let (_, rest) = rest.split_once("] ")?;
+        let (cpu, rest) = rest.split_once("] ")?;
         let (_, rest) = rest.trim_start().split_once(' ')?;
         let (seconds, rest) = rest.trim_start().split_once(": ")?;
         Some(Entry {
             task: task.trim(),
+            cpu: cpu.parse().ok()?,
             at: Duration::from_secs_f64(seconds.parse().ok()?),
             event: rest.split_once(':')?.0,
         })
@@ -133,6 +150,15 @@ mod tests {
             between(TEXT, "never", "neither").expect("a trace"),
             Some(Duration::ZERO)
         );
+    }
+
+    #[test]
+    fn cpus_are_those_of_the_named_tasks() {
+        let text = TEXT.replace("a b: c-102     [000]", "a b: c-102     [003]");
+        let of = |task| cpus(&text, task).expect("a trace");
+        assert_eq!(of("a b"), BTreeSet::from([3]));
+        assert_eq!(of(""), BTreeSet::from([0, 3]));
+        assert_eq!(of("never"), BTreeSet::new());
     }
 
     #[test]
