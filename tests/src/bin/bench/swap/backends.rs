@@ -31,6 +31,8 @@ pub trait Backend {
 pub enum Row {
     /// This project's module, to the memory server.
     Rapidswap,
+    /// The same, with generations of pages (MGLRU) on the client.
+    Mglru,
     /// The same, storing a page at a time and waiting for each, as Fastswap did.
     OneByOne,
     /// NVMe over RDMA, to a RAM disk of the server.
@@ -48,6 +50,7 @@ impl Row {
     pub fn backend(self) -> &'static dyn Backend {
         match self {
             Row::Rapidswap => &remote::RAPIDSWAP,
+            Row::Mglru => &remote::MGLRU_ON,
             Row::OneByOne => &remote::ONE_BY_ONE,
             Row::Nvme => &nvme::NvmeRdma,
             Row::Nbd => &nbd::Nbd,
