@@ -2,10 +2,11 @@
 
 //! Pages on their way back.
 //!
-//! A load is out, or it waits: for its turn, since only so many READs may be outstanding, or for
-//! a session. One that fails waits again, for the next session, because the page may yet be there:
-//! a load ends with its page, with the memory that held it, or at its deadline. Only a waiting one
-//! can meet its deadline; the session of one that is out ends first.
+//! A load is out, or it waits: for its turn, since only so many READs may be outstanding, each of
+//! one page or of several beside each other; or for a session. One that fails waits again, for the
+//! next session, because the page may yet be there: a load ends with its page, with the memory that
+//! held it, or at its deadline. Only a waiting one can meet its deadline; the session of one that
+//! is out ends first.
 //!
 //! Lock: `Loads::state`, a spinlock; the queue pair's own is taken inside it. Only
 //! [`Loads::accept`] sleeps, while too many loads are under way. Nothing is allocated.
@@ -17,7 +18,7 @@ use crate::fifo::Fifo;
 use crate::latency;
 use crate::map::Path;
 use crate::session;
-use crate::verbs::pool::{Operation, Outcome, Pool, Refused, Signals, Times, Verb};
+use crate::verbs::pool::{Operation, Outcome, Pool, Refused, Route, Signals, Times, Verb};
 use crate::verbs::swap::{Failed, LoadTicket};
 use crate::verbs::wait::Credits;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -60,11 +61,10 @@ impl Wish {
 struct State {
     // `None` while there is no session.
     path: Option<Path>,
-    // How many may be out.
+    // How many READs may be out.
     window: usize,
     // How long the session may take for one of them at least.
     patience_ms: u32,
-    out: usize,
     waiting: Fifo<Load, LIMIT>,
 }
 
@@ -86,17 +86,17 @@ impl Loads {
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             state <- new_spinlock!(
-                State { path: None, window: 0, patience_ms: 0, out: 0, waiting: Fifo::new() },
+                State { path: None, window: 0, patience_ms: 0, waiting: Fifo::new() },
                 "remoteswap_loads"
             ),
             credits <- Credits::new(LIMIT as u16),
-            pool: Pool::new(DEPTH)?,
+            pool: Pool::new(LIMIT)?,
             done: AtomicU64::new(0),
             errors: AtomicU64::new(0),
         })
     }
 
-    /// From now on loads are posted there, `window` at a time. The session has `patience_ms` for
+    /// From now on loads are posted there, by `window` READs at a time. The session has `patience_ms` for
     /// each, however soon its own time is over.
     pub(crate) fn open(&self, path: Path, window: usize, patience_ms: u32) {
         let mut state = self.state.lock();
@@ -158,16 +158,21 @@ impl Loads {
             let now = now_ms();
             let mut over = None;
             let mut refused = None;
-            while state.out < state.window {
+            while let Some(first) = state.waiting.first() {
+                let is_over = first.wish.due <= now;
+                let route = path.page(Verb::Read, first.ticket.slot());
+                if !is_over && route.is_some_and(|route| !self.fits(path, &route, state.window)) {
+                    break;
+                }
                 let Some(load) = state.waiting.pop() else {
                     break;
                 };
-                if load.wish.due <= now {
+                if is_over {
                     // It has had its time. Posted it would only end this session too.
                     over = Some((load, errno::timed_out()));
                     break;
                 }
-                let Some(route) = path.page(Verb::Read, load.ticket.slot()) else {
+                let Some(route) = route else {
                     // No place, so it never was stored in this memory.
                     over = Some((load, EIO));
                     break;
@@ -179,7 +184,7 @@ impl Loads {
                     .pool
                     .hold(path.qp(), route, ticket, wish, wish.due.max(patience))
                 {
-                    Ok(()) => state.out += 1,
+                    Ok(()) => {}
                     Err(error) => {
                         refused = Some(error);
                         break;
@@ -190,7 +195,6 @@ impl Loads {
             drop(guard);
             if let Err((error, back)) = posted {
                 for (ticket, wish) in back {
-                    self.state.lock().out -= 1;
                     self.park(Load { ticket, wish });
                 }
                 session::fail(Complaint::Verbs("posting loads", error));
@@ -213,6 +217,10 @@ impl Loads {
                 None => return,
             }
         }
+    }
+
+    fn fits(&self, path: &Path, route: &Route, window: usize) -> bool {
+        self.pool.has_room(path.qp(), route, window)
     }
 
     /// Ends the waiting loads whose time is over.
@@ -245,7 +253,6 @@ impl Loads {
     }
 
     fn completed(&self, load: Load, outcome: Outcome) {
-        self.state.lock().out -= 1;
         if outcome.is_ok() {
             self.end(load, Ok(()));
             self.pump();

@@ -40,7 +40,7 @@ use crate::fifo::Fifo;
 use core::cell::UnsafeCell;
 use core::mem;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use kernel::prelude::*;
 use kernel::sync::{new_spinlock, Arc, SpinLock};
 use kernel::types::Opaque;
@@ -119,6 +119,15 @@ pub(crate) enum Verb {
     Read,
 }
 
+impl Verb {
+    fn opcode(self) -> bindings::ib_wr_opcode {
+        match self {
+            Verb::Write => bindings::ib_wr_opcode_IB_WR_RDMA_WRITE,
+            Verb::Read => bindings::ib_wr_opcode_IB_WR_RDMA_READ,
+        }
+    }
+}
+
 /// What to move where.
 #[derive(Clone, Copy)]
 pub(crate) struct Route {
@@ -157,6 +166,8 @@ struct Slot<O: Operation> {
     // For the READ behind it.
     fence: Opaque<bindings::ib_cqe>,
     index: u8,
+    // Whether the first piece of a work request is in it.
+    begins: AtomicBool,
     // When it must have completed, in the caller's clock; `u64::MAX` while free.
     due: AtomicU64,
     // Of the list that it was posted with.
@@ -178,6 +189,7 @@ impl<O: Operation> Slot<O> {
                 done: Some(fenced::<O>),
             }),
             index,
+            begins: AtomicBool::new(false),
             due: AtomicU64::new(u64::MAX),
             held_ns: AtomicU64::new(0),
             posted_ns: AtomicU64::new(0),
@@ -217,6 +229,8 @@ struct Order {
     pieces: [bindings::ib_sge; MAX_SLOTS],
     // Posted and not completed.
     posted: Fifo<u8, MAX_SLOTS>,
+    // Work requests of what is held or posted.
+    requests: usize,
 }
 
 /// The last one of the list of requests that the held ones make.
@@ -229,10 +243,10 @@ struct Last {
 
 impl Last {
     /// Whether another request can be a piece of this one, which may have so many.
-    fn takes(&self, this: &bindings::ib_rdma_wr, next: &bindings::ib_rdma_wr, most: usize) -> bool {
-        this.wr.opcode == next.wr.opcode
+    fn takes(&self, this: &bindings::ib_rdma_wr, next: &Route, most: usize) -> bool {
+        this.wr.opcode == next.verb.opcode()
             && this.rkey == next.rkey
-            && self.end == next.remote_addr
+            && self.end == next.addr
             && (this.wr.num_sge as usize) < most
     }
 }
@@ -245,6 +259,7 @@ impl Order {
             last: None,
             pieces: [bindings::ib_sge::default(); MAX_SLOTS],
             posted: Fifo::new(),
+            requests: 0,
         }
     }
 }
@@ -319,7 +334,7 @@ impl<O: Operation> Pool<O> {
     ) -> Result<(), Refused<O>> {
         let slot = self.fill(qp, route, memory, context, due)?;
         let mut order = self.order.lock();
-        self.hold_slot(&mut order, qp, slot);
+        self.hold_slot(&mut order, qp, slot, &route);
         let posted = self.flush(&mut order, qp);
         drop(order);
         posted.or_else(|(error, mut back)| match back.next() {
@@ -347,8 +362,18 @@ impl<O: Operation> Pool<O> {
         if order.held.first().is_none() {
             order.held_ns = now_ns();
         }
-        self.hold_slot(&mut order, qp, slot);
+        self.hold_slot(&mut order, qp, slot, &route);
         Ok(())
+    }
+
+    /// Whether there is room for another operation with no more than `most` work requests under
+    /// way: a free slot, and a request that it would be a piece of or that may be begun.
+    pub(crate) fn has_room(&self, qp: &Qp, route: &Route, most: usize) -> bool {
+        if self.busy.load(Ordering::Relaxed).count_ones() as usize >= self.slots.len() {
+            return false;
+        }
+        let order = self.order.lock();
+        order.requests < most || self.taker(&order, qp, route).is_some()
     }
 
     /// Posts all that is held: one doorbell, and for WRITEs one completion.
@@ -366,6 +391,7 @@ impl<O: Operation> Pool<O> {
             let _ = slots.push(index);
         }
         order.last = None;
+        order.requests = 0;
         drop(order);
         let back = GivenBack {
             pool: self.clone(),
@@ -410,12 +436,9 @@ impl<O: Operation> Pool<O> {
         let Some(slot) = self.claim() else {
             return refuse(memory, context, EAGAIN);
         };
-        let (direction, opcode) = match route.verb {
-            Verb::Write => (Direction::ToDevice, bindings::ib_wr_opcode_IB_WR_RDMA_WRITE),
-            Verb::Read => (
-                Direction::FromDevice,
-                bindings::ib_wr_opcode_IB_WR_RDMA_READ,
-            ),
+        let direction = match route.verb {
+            Verb::Write => Direction::ToDevice,
+            Verb::Read => Direction::FromDevice,
         };
         let mapping = match Mapping::new(qp, memory.page(), route.len, direction) {
             Ok(mapping) => mapping,
@@ -434,7 +457,7 @@ impl<O: Operation> Pool<O> {
             rkey: route.rkey,
             ..Default::default()
         };
-        request.wr.opcode = opcode;
+        request.wr.opcode = route.verb.opcode();
         if route.verb == Verb::Read {
             request.wr.send_flags = bindings::ib_send_flags_IB_SEND_SIGNALED as i32;
         }
@@ -454,42 +477,49 @@ impl<O: Operation> Pool<O> {
         Ok(slot)
     }
 
+    /// The slot of the held request that an operation would be a piece of.
+    fn taker(&self, order: &Order, qp: &Qp, route: &Route) -> Option<&Slot<O>> {
+        let last = order.last.as_ref()?;
+        let slot = self.slot(last.index)?;
+        // SAFETY: Held, and so owned by who has the lock.
+        let request = unsafe { &*slot.request.get() };
+        let most = qp.pieces(route.verb.opcode());
+        last.takes(request, route, most).then_some(slot)
+    }
+
     /// Puts a slot behind those that are held: into the last one's request, or with its own.
-    fn hold_slot(&self, order: &mut Order, qp: &Qp, slot: &Slot<O>) {
+    fn hold_slot(&self, order: &mut Order, qp: &Qp, slot: &Slot<O>, route: &Route) {
+        let taker = self.taker(order, qp, route);
+        let before = order.last.take();
+        let before = before.and_then(|last| self.slot(last.index));
         let Some(piece) = order.pieces.get_mut(order.held.len()) else {
             // There is room for every slot, and this one was not in it.
             return;
         };
-        let before = order.last.take().and_then(|last| {
-            let slot = self.slot(last.index)?;
-            Some((last, slot.request.get()))
-        });
-        // SAFETY: All are held, or claimed by the caller, so they are this function's: it has the
-        // lock.
-        let (request, before) = unsafe {
-            *piece = *slot.sge.get();
-            let before = before.map(|(last, request)| (last, &mut *request));
-            (&mut *slot.request.get(), before)
-        };
-        let end = request.remote_addr.wrapping_add(u64::from(piece.length));
-        let most = qp.pieces(request.wr.opcode);
-        let index = match before {
-            Some((last, taker)) if last.takes(taker, request, most) => {
-                taker.wr.num_sge += 1;
-                taker.wr.__bindgen_anon_1.wr_cqe = slot.cqe.get();
-                last.index
+        // SAFETY: The slot is claimed by the caller.
+        *piece = unsafe { *slot.sge.get() };
+        slot.begins.store(taker.is_none(), Ordering::Relaxed);
+        let index = if let Some(taker) = taker {
+            // SAFETY: Held, and the caller has the lock.
+            let request = unsafe { &mut *taker.request.get() };
+            request.wr.num_sge += 1;
+            request.wr.__bindgen_anon_1.wr_cqe = slot.cqe.get();
+            taker.index
+        } else {
+            // SAFETY: The slot is claimed by the caller.
+            let request = unsafe { &mut *slot.request.get() };
+            request.wr.sg_list = piece;
+            request.wr.num_sge = 1;
+            request.wr.__bindgen_anon_1.wr_cqe = slot.cqe.get();
+            if let Some(before) = before {
+                // SAFETY: Held, and the caller has the lock.
+                unsafe { (*before.request.get()).wr.next = &mut request.wr };
             }
-            before => {
-                request.wr.sg_list = piece;
-                request.wr.num_sge = 1;
-                request.wr.__bindgen_anon_1.wr_cqe = slot.cqe.get();
-                if let Some((_, before)) = before {
-                    before.wr.next = &mut request.wr;
-                }
-                self.requests.fetch_add(1, Ordering::Relaxed);
-                slot.index
-            }
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            order.requests += 1;
+            slot.index
         };
+        let end = route.addr.wrapping_add(u64::from(route.len));
         order.last = Some(Last { index, end });
         let _ = order.held.push(slot.index);
     }
@@ -551,6 +581,7 @@ impl<O: Operation> Pool<O> {
             let list = if taken {
                 &mut order.posted
             } else {
+                order.requests -= usize::from(slot.begins.load(Ordering::Relaxed));
                 &mut back.slots
             };
             // There is room for every slot.
@@ -606,13 +637,22 @@ impl<O: Operation> Pool<O> {
         Some((memory, context))
     }
 
+    /// Takes out the slot that was posted first.
+    fn end_first(&self) -> Option<u8> {
+        let mut order = self.order.lock();
+        let first = order.posted.pop()?;
+        let begins = self.slot(first)?.begins.load(Ordering::Relaxed);
+        order.requests -= usize::from(begins);
+        Some(first)
+    }
+
     /// Ends everything up to a slot.
     fn completed(&self, index: u8, outcome: Outcome) {
         self.completions.fetch_add(1, Ordering::Relaxed);
         let last = self.slot(index).filter(|_| outcome.is_ok());
         let times = last.map(|slot| slot.times(now_ns()));
         loop {
-            let Some(first) = self.order.lock().posted.pop() else {
+            let Some(first) = self.end_first() else {
                 return;
             };
             // SAFETY: Just taken out; the adapter has done with it, by what is said at the top.
