@@ -18,6 +18,7 @@ mod figures;
 mod kernel_faults;
 mod knobs;
 mod ksm;
+mod large_faults;
 mod large_folios;
 mod leftovers;
 mod lifecycle;
