@@ -50,6 +50,18 @@ impl<'a> Setting<'a> {
     }
 }
 
+/// The order of huge pages, which programs get by their own switch as well.
+const HUGE: u32 = 9;
+
+/// Has programs that ask for it get folios of one order, and of no other.
+pub fn only_folios(guest: &Guest, order: u32) -> Result<Vec<Setting<'_>>> {
+    let mut settings = vec![Setting::folios(guest, order, true)?];
+    if order != HUGE {
+        settings.push(Setting::folios(guest, HUGE, false)?);
+    }
+    Ok(settings)
+}
+
 impl Drop for Setting<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.guest.write(&self.path, &self.old) {

@@ -1,12 +1,16 @@
 //! Pages are clean before reclaim comes to them.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
-use rapidswap_tests::scene::on_cluster;
+use rapidswap_tests::scene::{on_cluster, scaled};
 use rapidswap_tests::setting::Setting;
+use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
+use rapidswap_tests::wait::wait_until;
 
 const MIB: u64 = 24;
 const LIMIT_MIB: u64 = 12;
@@ -49,7 +53,6 @@ fn most_of_what_reclaim_frees_was_written_before() -> Result<()> {
 /// there: it costs no READ.
 #[test]
 fn what_was_written_ahead_is_still_there() -> Result<()> {
-    use rapidswap_tests::steps::{Kind, Steps};
     on_cluster(|scene| {
         let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
         // Reclaim takes a little and leaves much that is clean.
@@ -59,13 +62,13 @@ fn what_was_written_ahead_is_still_there() -> Result<()> {
         let mut program = Steps::start(&limit, MIB, Kind::Anonymous)?;
         // 12 MiB and what the program itself has do not fit.
         program.run("fill 1 0..3200; settle")?;
-        let after = swap.client.vmstat()?;
-        let ahead = after.grown(&before, "rswpout_ahead")?;
-        let swapped = program.run("places 0..3200")?.swapped;
-        ensure!(
-            ahead > swapped + 256,
-            "{ahead} written ahead, {swapped} gone"
-        );
+        let time = scaled(Duration::from_secs(20))?;
+        let (ahead, swapped) = wait_until("pages written ahead", time, || {
+            let after = swap.client.vmstat()?;
+            let ahead = after.grown(&before, "rswpout_ahead")?;
+            let swapped = program.run("places 0..3200")?.swapped;
+            Ok((ahead > swapped + 256).then_some((ahead, swapped)))
+        })?;
         // The latest ones: those that went first are gone.
         let loaded = swap.moved()?.loaded;
         let first = 3200 - (ahead - swapped) / 2;

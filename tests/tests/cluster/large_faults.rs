@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::scene::{Scene, on_cluster};
-use rapidswap_tests::setting::Setting;
+use rapidswap_tests::setting::only_folios;
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::vmstat::Moved;
 
@@ -24,7 +24,7 @@ fn moved(scene: &Scene, size_mib: u64, store_fault: &str, load_fault: &str) -> R
     let swap = Arrangement::ram(scene, &[&size, "deadline_ms=1000", every])?;
     let client = swap.client;
     let fault = |name: &str, fault: &str| client.write(&format!("{PARAMETERS}/{name}"), fault);
-    let _only = Setting::folios(client, 4, true)?;
+    let _only = only_folios(client, 4)?;
     let limit = Limit::new(client, ROOMY_MIB)?;
     let mut program = Steps::start(&limit, MIB, Kind::Anonymous)?;
     program.run("huge 0..2048; fill 1 0..2048")?;

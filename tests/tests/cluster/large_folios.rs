@@ -5,7 +5,7 @@ use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::guest::Guest;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::scene::on_cluster;
-use rapidswap_tests::setting::{Setting, folios};
+use rapidswap_tests::setting::{Setting, folios, only_folios};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
 
@@ -30,7 +30,7 @@ fn count(client: &Guest, order: u32, name: &str) -> Result<u64> {
 /// between. Returns how many folios went each way.
 fn out_and_in(swap: &Arrangement<'_>, order: u32) -> Result<(u64, u64)> {
     let client = swap.client;
-    let _only = Setting::folios(client, order, true)?;
+    let _only = only_folios(client, order)?;
     let counts = || -> Result<(u64, u64)> {
         Ok((
             count(client, order, "swpout")?,
