@@ -9,8 +9,9 @@ const SIZE: (u32, u32) = (960, 420);
 const LEGEND: u32 = 36;
 
 /// Told apart by people who do not see all colours (Okabe and Ito).
-const COLOURS: [RGBColor; 6] = [
+const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
+    RGBColor(86, 180, 233),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
     RGBColor(230, 159, 0),
@@ -140,6 +141,13 @@ impl Bars {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_row_has_a_colour_of_its_own() {
+        use clap::ValueEnum;
+        let rows = super::super::backends::Row::value_variants();
+        assert!(COLOURS.len() >= rows.len(), "{} rows", rows.len());
+    }
 
     #[test]
     fn every_value_has_a_bar_and_every_name_is_there() {
