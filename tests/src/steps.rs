@@ -8,16 +8,21 @@ use anyhow::{Context, Result, bail, ensure};
 use rapidswap_protocol::Output;
 use serde::Deserialize;
 
+use crate::arrangement::Arrangement;
 use crate::guest::Running;
 use crate::limit::Limit;
 use crate::reports::{PAGE_PATTERN, Position, parse};
 use crate::scene::scaled;
+use crate::wait::wait_until;
 
 /// Bytes in a page.
 const PAGE: u64 = 4096;
 
 /// How long the program may take to end.
 const END: Duration = Duration::from_secs(30);
+
+/// How long its pages may take to move.
+const MOVED: Duration = Duration::from_secs(60);
 
 /// What kind of memory the program has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +153,19 @@ impl Steps {
             None => Ok(()),
             Some(status) => bail!("`{}`: {status}", self.pending),
         }
+    }
+
+    /// Waits until so many pages have gone out and so many have come in, while
+    /// it runs.
+    pub fn moves(&mut self, swap: &Arrangement<'_>, pages: u64) -> Result<()> {
+        let before = swap.moved()?;
+        wait_until("loads and stores", scaled(MOVED)?, || {
+            self.still_runs()?;
+            let moved = swap.moved()?;
+            let enough =
+                moved.loaded >= before.loaded + pages && moved.stored >= before.stored + pages;
+            Ok(enough.then_some(()))
+        })
     }
 
     /// Ends it.

@@ -31,14 +31,7 @@ fn a_limit_is_lowered_and_removed_under_a_program() -> Result<()> {
             limit.set(lower)?;
             let usage = limit.usage()?;
             ensure!(usage <= Size::from_mib(lower), "{usage} under {lower}M");
-            let before = swap.moved()?;
-            wait_until("loads under the lower limit", time, || {
-                program.still_runs()?;
-                let moved = swap.moved()?;
-                let enough =
-                    moved.loaded >= before.loaded + MOVES && moved.stored >= before.stored + MOVES;
-                Ok(enough.then_some(()))
-            })?;
+            program.moves(&swap, MOVES)?;
             limit.lift()?;
             wait_until("all of it in memory", time, || {
                 program.still_runs()?;

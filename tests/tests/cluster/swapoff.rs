@@ -1,14 +1,11 @@
 //! Swap is turned off and on while a program works on what is in it.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
-use rapidswap_tests::scene::{Scene, on_cluster, scaled};
+use rapidswap_tests::scene::{Scene, on_cluster};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::{self, Backing};
-use rapidswap_tests::wait::wait_until;
 
 const MIB: u64 = 16;
 const LIMIT_MIB: u64 = 8;
@@ -27,14 +24,7 @@ fn under_load(scene: &Scene, kind: Kind) -> Result<()> {
     program.begin("repeat rewrite 1 2 0..4096; rewrite 2 1 0..4096")?;
     for _ in 0..TIMES {
         limit.set(LIMIT_MIB)?;
-        let before = swap.moved()?;
-        wait_until("loads", scaled(Duration::from_secs(60))?, || {
-            program.still_runs()?;
-            let moved = swap.moved()?;
-            let enough =
-                moved.loaded >= before.loaded + MOVES && moved.stored >= before.stored + MOVES;
-            Ok(enough.then_some(()))
-        })?;
+        program.moves(&swap, MOVES)?;
         let used = swap_area::used(client)?;
         // Room for what comes back.
         limit.lift()?;
