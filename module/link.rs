@@ -5,7 +5,7 @@
 //! For the session's worker: sleeps, and takes no lock of ours.
 
 use crate::dial::Line;
-use crate::fifo::Fifo;
+use crate::logic::fifo::Fifo;
 use crate::map::Map;
 use crate::verbs::qp::Qp;
 use kernel::sync::Arc;

@@ -14,8 +14,8 @@
 use crate::complaint::Complaint;
 use crate::driver::{self, now_ms, now_ns};
 use crate::errno;
-use crate::fifo::Fifo;
 use crate::latency;
+use crate::logic::fifo::Fifo;
 use crate::map::Path;
 use crate::session;
 use crate::verbs::pool::{Operation, Outcome, Pool, Refused, Route, Signals, Times, Verb};

@@ -34,8 +34,6 @@ mod driver;
 #[deny(unsafe_code)]
 mod errno;
 #[deny(unsafe_code)]
-mod fifo;
-#[deny(unsafe_code)]
 mod heartbeat;
 #[deny(unsafe_code)]
 mod latency;
@@ -57,6 +55,8 @@ mod verbs;
 #[allow(dead_code, unreachable_pub)]
 #[deny(unsafe_code)]
 mod logic {
+    #[path = "src/fifo.rs"]
+    pub(crate) mod fifo;
     #[path = "src/histogram.rs"]
     pub(crate) mod histogram;
     #[path = "src/session.rs"]

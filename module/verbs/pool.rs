@@ -36,7 +36,7 @@ use super::bindings;
 use super::dma::{Direction, Mapping};
 use super::qp::Qp;
 use crate::driver::now_ns;
-use crate::fifo::Fifo;
+use crate::logic::fifo::Fifo;
 use core::cell::UnsafeCell;
 use core::mem;
 use core::ptr::{self, NonNull};

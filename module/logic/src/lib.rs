@@ -11,6 +11,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod fifo;
 pub mod histogram;
 pub mod session;
 pub mod size;
