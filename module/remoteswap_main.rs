@@ -55,10 +55,14 @@ mod verbs;
 #[allow(dead_code, unreachable_pub)]
 #[deny(unsafe_code)]
 mod logic {
+    #[path = "src/bitmap.rs"]
+    pub(crate) mod bitmap;
     #[path = "src/fifo.rs"]
     pub(crate) mod fifo;
     #[path = "src/histogram.rs"]
     pub(crate) mod histogram;
+    #[path = "src/send_queue.rs"]
+    pub(crate) mod send_queue;
     #[path = "src/session.rs"]
     pub(crate) mod session;
     #[path = "src/size.rs"]

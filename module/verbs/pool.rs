@@ -10,22 +10,14 @@
 //!
 //! The life of a slot:
 //!
-//! - free: its bit in `busy` is clear. Nobody looks at what is in it.
+//! - free: its bit in `claimed` is clear. Nobody looks at what is in it.
 //! - claimed: the bit is set, and who set it owns the slot.
-//! - held: in `Order::held`, and owned by who has the lock.
+//! - held: in `Order::queue`, and owned by who has the lock.
 //! - posted: the adapter owns the memory, the slot's `ib_cqe` and `posted`, until [`done`] or
 //!   until its queue pair was drained. There is no other way back: a timeout does not end it, and
 //!   [`Qp`](super::qp::Qp) waits for both before it goes.
 //!
-//! Operations that are held one after the other, and whose places at the peer follow each other,
-//! become one work request of several pieces: the adapter, the peer's and, with packets of their
-//! size, the wire have less to do for each. Its completion is that of the last one in it.
-//!
-//! Of WRITEs that are posted together only the last asks for a completion, of READs each: somebody
-//! waits for it. A queue pair executes in order (InfiniBand Architecture Specification, volume 1,
-//! 9.5 and 10.8.3): a completion ends all that were posted before it. A failed one completes
-//! unasked, and so does each behind it; those before it without a completion were done, but
-//! whoever waits for them is told of the failure all the same, since the session is over.
+//! Which of them share a work request, and which a completion ends, is what [`SendQueue`] says.
 //!
 //! Over iWARP a WRITE completes when it is sent. There a small READ of the same queue pair is
 //! posted behind the last one, and its completion stands for all: it is answered after what was
@@ -36,17 +28,16 @@ use super::bindings;
 use super::dma::{Direction, Mapping};
 use super::qp::Qp;
 use crate::driver::now_ns;
-use crate::logic::fifo::Fifo;
+use crate::logic::bitmap::Bitmap;
+pub(crate) use crate::logic::bitmap::MAX_SLOTS;
+use crate::logic::send_queue::{Ending, Held, SendQueue, Slots};
+pub(crate) use crate::logic::send_queue::{Route, Verb};
 use core::cell::UnsafeCell;
-use core::mem;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::prelude::*;
 use kernel::sync::{new_spinlock, Arc, SpinLock};
 use kernel::types::Opaque;
-
-/// Slots that a pool can have: one bit each.
-pub(crate) const MAX_SLOTS: usize = 64;
 
 /// Memory that can be lent to an adapter, by value.
 ///
@@ -110,35 +101,14 @@ impl Outcome {
     }
 }
 
-/// Which way the bytes go.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verb {
-    /// From here to the peer.
-    Write,
-    /// From the peer to here.
-    Read,
-}
-
-impl Verb {
-    fn opcode(self) -> bindings::ib_wr_opcode {
-        match self {
-            Verb::Write => bindings::ib_wr_opcode_IB_WR_RDMA_WRITE,
-            Verb::Read => bindings::ib_wr_opcode_IB_WR_RDMA_READ,
-        }
+fn opcode(verb: Verb) -> bindings::ib_wr_opcode {
+    match verb {
+        Verb::Write => bindings::ib_wr_opcode_IB_WR_RDMA_WRITE,
+        Verb::Read => bindings::ib_wr_opcode_IB_WR_RDMA_READ,
     }
 }
 
-/// What to move where.
-#[derive(Clone, Copy)]
-pub(crate) struct Route {
-    pub(crate) verb: Verb,
-    /// Bytes from the page's start.
-    pub(crate) len: u32,
-    /// The peer's address.
-    pub(crate) addr: u64,
-    /// And the key to it.
-    pub(crate) rkey: u32,
-}
+const SIGNALED: i32 = bindings::ib_send_flags_IB_SEND_SIGNALED as i32;
 
 /// An operation that was not posted, with all that belongs to it.
 pub(crate) struct Refused<O: Operation> {
@@ -150,7 +120,7 @@ pub(crate) struct Refused<O: Operation> {
 /// Operations for which no completion comes, to be ended by whoever gets this.
 pub(crate) struct GivenBack<O: Operation> {
     pool: Arc<Pool<O>>,
-    slots: Fifo<u8, MAX_SLOTS>,
+    slots: Slots,
 }
 
 struct Posted<O: Operation> {
@@ -166,8 +136,6 @@ struct Slot<O: Operation> {
     // For the READ behind it.
     fence: Opaque<bindings::ib_cqe>,
     index: u8,
-    // Whether the first piece of a work request is in it.
-    begins: AtomicBool,
     // When it must have completed, in the caller's clock; `u64::MAX` while free.
     due: AtomicU64,
     // Of the list that it was posted with.
@@ -189,7 +157,6 @@ impl<O: Operation> Slot<O> {
                 done: Some(fenced::<O>),
             }),
             index,
-            begins: AtomicBool::new(false),
             due: AtomicU64::new(u64::MAX),
             held_ns: AtomicU64::new(0),
             posted_ns: AtomicU64::new(0),
@@ -197,10 +164,6 @@ impl<O: Operation> Slot<O> {
             sge: UnsafeCell::new(bindings::ib_sge::default()),
             posted: UnsafeCell::new(None),
         }
-    }
-
-    fn bit(&self) -> u64 {
-        1 << self.index
     }
 
     fn times(&self, ended: u64) -> Times {
@@ -219,49 +182,11 @@ impl<O: Operation> Slot<O> {
 }
 
 struct Order {
-    // To be posted by the next commit.
-    held: Fifo<u8, MAX_SLOTS>,
-    // When the first of them was held back.
+    queue: SendQueue,
+    // When the first of those that are held was held back.
     held_ns: u64,
-    // `None` while none is held.
-    last: Option<Last>,
-    // The pieces of those requests, in the order of `held`.
+    // The pieces of the requests that they make, in their order.
     pieces: [bindings::ib_sge; MAX_SLOTS],
-    // Posted and not completed.
-    posted: Fifo<u8, MAX_SLOTS>,
-    // Work requests of what is held or posted.
-    requests: usize,
-}
-
-/// The last one of the list of requests that the held ones make.
-struct Last {
-    // Whose it is.
-    index: u8,
-    // Where it ends at the peer.
-    end: u64,
-}
-
-impl Last {
-    /// Whether another request can be a piece of this one, which may have so many.
-    fn takes(&self, this: &bindings::ib_rdma_wr, next: &Route, most: usize) -> bool {
-        this.wr.opcode == next.verb.opcode()
-            && this.rkey == next.rkey
-            && self.end == next.addr
-            && (this.wr.num_sge as usize) < most
-    }
-}
-
-impl Order {
-    fn new() -> Order {
-        Order {
-            held: Fifo::new(),
-            held_ns: 0,
-            last: None,
-            pieces: [bindings::ib_sge::default(); MAX_SLOTS],
-            posted: Fifo::new(),
-            requests: 0,
-        }
-    }
 }
 
 /// How often a pool and its adapter have had to do with each other.
@@ -280,12 +205,12 @@ pub(crate) struct Signals {
 /// # Invariants
 ///
 /// `slots` never moves or changes its length, each slot's `index` is its own, `cqe.done` is
-/// [`done`] of this kind of operation and `fence.done` [`fenced`]. What is in `Order` is not free,
-/// and in it once.
+/// [`done`] of this kind of operation and `fence.done` [`fenced`]. `claimed` has as many slots. What is
+/// in `Order` is not free, and in it once.
 #[pin_data]
 pub(crate) struct Pool<O: Operation> {
     slots: KVec<Slot<O>>,
-    busy: AtomicU64,
+    claimed: Bitmap,
     #[pin]
     order: SpinLock<Order>,
     doorbells: AtomicU64,
@@ -301,9 +226,7 @@ unsafe impl<O: Operation> Sync for Pool<O> {}
 impl<O: Operation> Pool<O> {
     /// A pool of `count` slots, at most [`MAX_SLOTS`].
     pub(crate) fn new(count: usize) -> Result<Arc<Pool<O>>> {
-        if count > MAX_SLOTS {
-            return Err(EINVAL);
-        }
+        let claimed = Bitmap::new(count).ok_or(EINVAL)?;
         let mut slots = KVec::with_capacity(count, GFP_KERNEL)?;
         for index in 0..count {
             slots.push(Slot::new(index as u8), GFP_KERNEL)?;
@@ -312,8 +235,15 @@ impl<O: Operation> Pool<O> {
         Arc::pin_init(
             pin_init!(Self {
                 slots,
-                busy: AtomicU64::new(0),
-                order <- new_spinlock!(Order::new(), "remoteswap_order"),
+                claimed,
+                order <- new_spinlock!(
+                    Order {
+                        queue: SendQueue::new(),
+                        held_ns: 0,
+                        pieces: [bindings::ib_sge::default(); MAX_SLOTS],
+                    },
+                    "remoteswap_order"
+                ),
                 doorbells: AtomicU64::new(0),
                 requests: AtomicU64::new(0),
                 completions: AtomicU64::new(0),
@@ -359,7 +289,7 @@ impl<O: Operation> Pool<O> {
     ) -> Result<(), Refused<O>> {
         let slot = self.fill(qp, route, memory, context, due)?;
         let mut order = self.order.lock();
-        if order.held.first().is_none() {
+        if order.queue.held_len() == 0 {
             order.held_ns = now_ns();
         }
         self.hold_slot(&mut order, qp, slot, &route);
@@ -369,11 +299,8 @@ impl<O: Operation> Pool<O> {
     /// Whether there is room for another operation with no more than `most` work requests under
     /// way: a free slot, and a request that it would be a piece of or that may be begun.
     pub(crate) fn has_room(&self, qp: &Qp, route: &Route, most: usize) -> bool {
-        if self.busy.load(Ordering::Relaxed).count_ones() as usize >= self.slots.len() {
-            return false;
-        }
-        let order = self.order.lock();
-        order.requests < most || self.taker(&order, qp, route).is_some()
+        let pieces = qp.pieces(route.verb);
+        !self.claimed.is_full() && self.order.lock().queue.has_room(route, pieces, most)
     }
 
     /// Posts all that is held: one doorbell, and for WRITEs one completion.
@@ -384,15 +311,7 @@ impl<O: Operation> Pool<O> {
     /// Ends what is held, or was posted on a queue pair that has been drained since. To be called
     /// before the queue pair goes.
     pub(crate) fn abandon(self: &Arc<Self>) {
-        let mut order = self.order.lock();
-        let mut slots = mem::replace(&mut order.posted, Fifo::new());
-        while let Some(index) = order.held.pop() {
-            // As many as there are slots.
-            let _ = slots.push(index);
-        }
-        order.last = None;
-        order.requests = 0;
-        drop(order);
+        let slots = self.order.lock().queue.abandon();
         let back = GivenBack {
             pool: self.clone(),
             slots,
@@ -457,10 +376,7 @@ impl<O: Operation> Pool<O> {
             rkey: route.rkey,
             ..Default::default()
         };
-        request.wr.opcode = route.verb.opcode();
-        if route.verb == Verb::Read {
-            request.wr.send_flags = bindings::ib_send_flags_IB_SEND_SIGNALED as i32;
-        }
+        request.wr.opcode = opcode(route.verb);
         let posted = Posted {
             pool: self.clone(),
             memory,
@@ -477,58 +393,46 @@ impl<O: Operation> Pool<O> {
         Ok(slot)
     }
 
-    /// The slot of the held request that an operation would be a piece of.
-    fn taker(&self, order: &Order, qp: &Qp, route: &Route) -> Option<&Slot<O>> {
-        let last = order.last.as_ref()?;
-        let slot = self.slot(last.index)?;
-        // SAFETY: Held, and so owned by who has the lock.
-        let request = unsafe { &*slot.request.get() };
-        let most = qp.pieces(route.verb.opcode());
-        last.takes(request, route, most).then_some(slot)
-    }
-
     /// Puts a slot behind those that are held: into the last one's request, or with its own.
     fn hold_slot(&self, order: &mut Order, qp: &Qp, slot: &Slot<O>, route: &Route) {
-        let taker = self.taker(order, qp, route);
-        let before = order.last.take();
-        let before = before.and_then(|last| self.slot(last.index));
-        let Some(piece) = order.pieces.get_mut(order.held.len()) else {
+        let at = order.queue.held_len();
+        let held = order.queue.hold(slot.index, route, qp.pieces(route.verb));
+        let (Some(piece), Some(held)) = (order.pieces.get_mut(at), held) else {
             // There is room for every slot, and this one was not in it.
             return;
         };
         // SAFETY: The slot is claimed by the caller.
         *piece = unsafe { *slot.sge.get() };
-        slot.begins.store(taker.is_none(), Ordering::Relaxed);
-        let index = if let Some(taker) = taker {
-            // SAFETY: Held, and the caller has the lock.
-            let request = unsafe { &mut *taker.request.get() };
-            request.wr.num_sge += 1;
-            request.wr.__bindgen_anon_1.wr_cqe = slot.cqe.get();
-            taker.index
-        } else {
-            // SAFETY: The slot is claimed by the caller.
-            let request = unsafe { &mut *slot.request.get() };
+        let begun = match held {
+            Held::Joins(begun) => self.slot(begun),
+            Held::Begins { .. } => Some(slot),
+        };
+        let Some(begun) = begun else { return };
+        // SAFETY: Claimed by the caller, or held, and the caller has the lock.
+        let request = unsafe { &mut *begun.request.get() };
+        request.wr.num_sge += 1;
+        request.wr.__bindgen_anon_1.wr_cqe = slot.cqe.get();
+        if let Held::Begins { behind, signalled } = held {
             request.wr.sg_list = piece;
-            request.wr.num_sge = 1;
-            request.wr.__bindgen_anon_1.wr_cqe = slot.cqe.get();
-            if let Some(before) = before {
+            if signalled {
+                request.wr.send_flags = SIGNALED;
+            }
+            if let Some(before) = behind.and_then(|before| self.slot(before)) {
                 // SAFETY: Held, and the caller has the lock.
                 unsafe { (*before.request.get()).wr.next = &mut request.wr };
             }
             self.requests.fetch_add(1, Ordering::Relaxed);
-            order.requests += 1;
-            slot.index
-        };
-        let end = route.addr.wrapping_add(u64::from(route.len));
-        order.last = Some(Last { index, end });
-        let _ = order.held.push(slot.index);
+        }
     }
 
     fn flush(self: &Arc<Self>, order: &mut Order, qp: &Qp) -> Result<(), (Error, GivenBack<O>)> {
+        let Some(batch) = order.queue.batch() else {
+            return Ok(());
+        };
         let ends = (
-            order.held.first().and_then(|first| self.slot(*first)),
-            order.last.take().and_then(|last| self.slot(last.index)),
-            order.held.last().and_then(|last| self.slot(*last)),
+            self.slot(batch.first),
+            self.slot(batch.request),
+            self.slot(batch.last),
         );
         let (Some(first), Some(last_request), Some(last)) = ends else {
             return Ok(());
@@ -537,57 +441,39 @@ impl<O: Operation> Pool<O> {
         let mut fence = bindings::ib_rdma_wr::default();
         // SAFETY: Held, so it is this function's: it has the lock.
         let request = unsafe { &mut *last_request.request.get() };
-        let is_write = request.wr.opcode == bindings::ib_wr_opcode_IB_WR_RDMA_WRITE;
-        if let Some(given) = qp.fence().filter(|_| is_write) {
+        if let Some(given) = qp.fence().filter(|_| batch.verb == Verb::Write) {
             sink = given;
             fence.remote_addr = request.remote_addr;
             fence.rkey = request.rkey;
             fence.wr.__bindgen_anon_1.wr_cqe = last.fence.get();
             fence.wr.sg_list = &mut sink;
             fence.wr.num_sge = 1;
-            fence.wr.opcode = bindings::ib_wr_opcode_IB_WR_RDMA_READ;
-            fence.wr.send_flags = bindings::ib_send_flags_IB_SEND_SIGNALED as i32;
+            fence.wr.opcode = opcode(Verb::Read);
+            fence.wr.send_flags = SIGNALED;
             request.wr.next = &mut fence.wr;
         } else {
-            request.wr.send_flags = bindings::ib_send_flags_IB_SEND_SIGNALED as i32;
+            request.wr.send_flags = SIGNALED;
         }
         self.doorbells.fetch_add(1, Ordering::Relaxed);
         let now = now_ns();
-        for slot in order.held.iter().filter_map(|index| self.slot(*index)) {
+        for slot in order.queue.held().filter_map(|index| self.slot(index)) {
             slot.held_ns.store(order.held_ns, Ordering::Relaxed);
             slot.posted_ns.store(now, Ordering::Relaxed);
         }
         // SAFETY: The list and the completions that it names are in the slots, which stay by the
-        // references in `posted`; its pieces are copied by the call. The memory stays, mapped, until
+        // references in `Posted`; its pieces are copied by the call. The memory stays, mapped, until
         // `done` or until the queue pair is drained; the sink as long as the queue pair.
-        let (mut refused, result) = match unsafe { qp.post_send(first.wr()) } {
-            Ok(()) => (ptr::null(), Ok(())),
-            Err((bad, error)) => (bad, Err(error)),
-        };
-        let mut back = GivenBack {
-            pool: self.clone(),
-            slots: Fifo::new(),
-        };
-        let mut taken = true;
-        while let Some(index) = order.held.pop() {
-            let Some(slot) = self.slot(index) else {
-                continue;
-            };
-            if ptr::eq(slot.wr(), refused) {
-                // And all behind it.
-                refused = ptr::null();
-                taken = false;
-            }
-            let list = if taken {
-                &mut order.posted
-            } else {
-                order.requests -= usize::from(slot.begins.load(Ordering::Relaxed));
-                &mut back.slots
-            };
-            // There is room for every slot.
-            let _ = list.push(index);
-        }
-        result.map_err(|error| (error, back))
+        let result = unsafe { qp.post_send(first.wr()) };
+        let refused = result.err().and_then(|(bad, _)| {
+            let is_bad = |slot: &Slot<O>| ptr::eq(slot.wr(), bad);
+            let mut requests = order.queue.held_requests();
+            requests.find(|request| self.slot(*request).is_some_and(is_bad))
+        });
+        let slots = order.queue.posted(refused);
+        result.map_err(|(_, error)| {
+            let pool = self.clone();
+            (error, GivenBack { pool, slots })
+        })
     }
 
     fn slot(&self, index: u8) -> Option<&Slot<O>> {
@@ -595,24 +481,12 @@ impl<O: Operation> Pool<O> {
     }
 
     fn claim(&self) -> Option<&Slot<O>> {
-        let mut busy = self.busy.load(Ordering::Relaxed);
-        loop {
-            let slot = self.slots.get((!busy).trailing_zeros() as usize)?;
-            match self.busy.compare_exchange_weak(
-                busy,
-                busy | slot.bit(),
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return Some(slot),
-                Err(now) => busy = now,
-            }
-        }
+        self.slot(self.claimed.claim()?)
     }
 
     fn release(&self, slot: &Slot<O>) {
         slot.due.store(u64::MAX, Ordering::Relaxed);
-        self.busy.fetch_and(!slot.bit(), Ordering::Release);
+        self.claimed.release(slot.index);
     }
 
     /// Takes out what was in a slot, and frees it.
@@ -637,13 +511,9 @@ impl<O: Operation> Pool<O> {
         Some((memory, context))
     }
 
-    /// Takes out the slot that was posted first.
-    fn end_first(&self) -> Option<u8> {
-        let mut order = self.order.lock();
-        let first = order.posted.pop()?;
-        let begins = self.slot(first)?.begins.load(Ordering::Relaxed);
-        order.requests -= usize::from(begins);
-        Some(first)
+    /// Takes out the next slot that a completion ends.
+    fn end_next(&self, ending: &mut Ending) -> Option<u8> {
+        ending.next(&mut self.order.lock().queue)
     }
 
     /// Ends everything up to a slot.
@@ -651,18 +521,13 @@ impl<O: Operation> Pool<O> {
         self.completions.fetch_add(1, Ordering::Relaxed);
         let last = self.slot(index).filter(|_| outcome.is_ok());
         let times = last.map(|slot| slot.times(now_ns()));
-        loop {
-            let Some(first) = self.end_first() else {
-                return;
-            };
-            // SAFETY: Just taken out; the adapter has done with it, by what is said at the top.
-            if let Some((memory, context)) = unsafe { self.take(first) } {
-                let last = first == index;
+        let mut ending = Ending::of(index);
+        while let Some(next) = self.end_next(&mut ending) {
+            // SAFETY: Just taken out; the adapter has done with it, by what `SendQueue` says.
+            if let Some((memory, context)) = unsafe { self.take(next) } {
+                let last = next == index;
                 let times = times.map(|times| Times { last, ..times });
                 O::completed(memory, context, outcome, times);
-            }
-            if first == index {
-                return;
             }
         }
     }

@@ -12,7 +12,7 @@ use super::cm::CmId;
 use super::cq::Cq;
 use super::dma::{Direction, Mapping};
 use super::pd::Pd;
-use super::pool::Memory;
+use super::pool::{Memory, Verb};
 use super::scratch::Scratch;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -136,11 +136,11 @@ impl Qp {
     }
 
     /// How many pieces of memory a work request may have.
-    pub(super) fn pieces(&self, opcode: bindings::ib_wr_opcode) -> usize {
+    pub(super) fn pieces(&self, verb: Verb) -> usize {
         let (writes, reads) = self.pieces;
-        let most = match opcode {
-            bindings::ib_wr_opcode_IB_WR_RDMA_READ => reads,
-            _ => writes,
+        let most = match verb {
+            Verb::Write => writes,
+            Verb::Read => reads,
         };
         most as usize
     }

@@ -11,8 +11,10 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod bitmap;
 pub mod fifo;
 pub mod histogram;
+pub mod send_queue;
 pub mod session;
 pub mod size;
 pub mod slots;

@@ -1,0 +1,4 @@
+//! What goes on a send queue and comes back from it.
+
+mod adapter;
+mod batches;
