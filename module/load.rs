@@ -15,10 +15,11 @@ use crate::complaint::Complaint;
 use crate::driver::{self, now_ms, now_ns};
 use crate::errno;
 use crate::latency;
-use crate::logic::fifo::Fifo;
+use crate::logic::backlog::{Backlog, Stop, Waiting};
+use crate::logic::credits::{Credit, Semaphore as _};
 use crate::map::Path;
 use crate::session;
-use crate::verbs::pool::{Operation, Outcome, Pool, Refused, Route, Signals, Times, Verb};
+use crate::verbs::pool::{Operation, Outcome, Pool, Refused, Signals, Times, Verb};
 use crate::verbs::swap::{Failed, LoadTicket};
 use crate::verbs::wait::Credits;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -36,18 +37,24 @@ struct Load {
     wish: Wish,
 }
 
-/// What is known of a load besides its page.
-#[derive(Clone, Copy)]
+impl Waiting for Load {
+    fn due(&self) -> u64 {
+        self.wish.due
+    }
+}
+
+/// What belongs to a load besides its page.
 pub(crate) struct Wish {
     // In nanoseconds.
     asked: u64,
     // When it must be done, in milliseconds.
     due: u64,
     of_fault: bool,
+    credit: Credit,
 }
 
 impl Wish {
-    fn record(self, times: Times) {
+    fn record(&self, times: Times) {
         let stage = if self.of_fault {
             &latency::LOAD_FAULT
         } else {
@@ -65,7 +72,7 @@ struct State {
     window: usize,
     // How long the session may take for one of them at least.
     patience_ms: u32,
-    waiting: Fifo<Load, LIMIT>,
+    waiting: Backlog<Load, LIMIT>,
 }
 
 /// The load queue pair's traffic.
@@ -86,7 +93,7 @@ impl Loads {
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             state <- new_spinlock!(
-                State { path: None, window: 0, patience_ms: 0, waiting: Fifo::new() },
+                State { path: None, window: 0, patience_ms: 0, waiting: Backlog::new() },
                 "remoteswap_loads"
             ),
             credits <- Credits::new(LIMIT as u16),
@@ -127,26 +134,21 @@ impl Loads {
     /// Takes a load in, for the next [`Loads::pump`].
     pub(crate) fn accept(&self, ticket: LoadTicket, timeout_ms: u32) -> Result<(), Failed> {
         let asked = now_ns();
-        let wish = Wish {
-            asked,
-            due: asked / NSEC_PER_MSEC as u64 + u64::from(timeout_ms),
-            of_fault: ticket.of_fault(),
-        };
-        if !self.credit(timeout_ms) {
+        let due = asked / NSEC_PER_MSEC as u64 + u64::from(timeout_ms);
+        let of_fault = ticket.of_fault();
+        // Those that wait for the pump have credits too.
+        let Some(credit) = self.credits.take(timeout_ms, || self.pump()) else {
             self.errors.fetch_add(1, Ordering::Relaxed);
             return Err(ticket.fail(errno::timed_out()));
-        }
+        };
+        let wish = Wish {
+            asked,
+            due,
+            of_fault,
+            credit,
+        };
         self.park(Load { ticket, wish });
         Ok(())
-    }
-
-    /// Those that wait for the pump have credits too, and give them back only when they are posted.
-    fn credit(&self, timeout_ms: u32) -> bool {
-        if self.credits.try_take() {
-            return true;
-        }
-        self.pump();
-        self.credits.take(timeout_ms)
     }
 
     /// Posts what waits, as far as it may be out: those beside each other together.
@@ -156,41 +158,18 @@ impl Loads {
             let state = &mut *guard;
             let Some(path) = &state.path else { return };
             let now = now_ms();
-            let mut over = None;
-            let mut refused = None;
-            while let Some(first) = state.waiting.first() {
-                let is_over = first.wish.due <= now;
-                let route = path.page(Verb::Read, first.ticket.slot());
-                if !is_over && route.is_some_and(|route| !self.fits(path, &route, state.window)) {
-                    break;
-                }
-                let Some(load) = state.waiting.pop() else {
-                    break;
-                };
-                if is_over {
-                    // It has had its time. Posted it would only end this session too.
-                    over = Some((load, errno::timed_out()));
-                    break;
-                }
-                let Some(route) = route else {
-                    // No place, so it never was stored in this memory.
-                    over = Some((load, EIO));
-                    break;
-                };
-                let Load { ticket, wish } = load;
-                // However late it is, a session has its time for it.
-                let patience = now + u64::from(state.patience_ms);
-                match self
-                    .pool
-                    .hold(path.qp(), route, ticket, wish, wish.due.max(patience))
-                {
-                    Ok(()) => {}
-                    Err(error) => {
-                        refused = Some(error);
-                        break;
-                    }
-                }
-            }
+            // However late a load is, a session has its time for it.
+            let patience = now + u64::from(state.patience_ms);
+            let stop = state.waiting.pump(
+                now,
+                |load| path.page(Verb::Read, load.ticket.slot()),
+                |route| self.pool.has_room(path.qp(), route, state.window),
+                |Load { ticket, wish }, route| {
+                    let due = wish.due.max(patience);
+                    let held = self.pool.hold(path.qp(), route, ticket, wish, due);
+                    held.map_err(not_held)
+                },
+            );
             let posted = self.pool.commit(path.qp());
             drop(guard);
             if let Err((error, back)) = posted {
@@ -199,38 +178,30 @@ impl Loads {
                 }
                 session::fail(Complaint::Verbs("posting loads", error));
             }
-            if let Some(Refused {
-                memory: ticket,
-                context: wish,
-                error,
-            }) = refused
-            {
-                self.park(Load { ticket, wish });
-                // With no room a completion or the next tick goes on here.
-                if error != EAGAIN && error != ENOMEM {
-                    session::fail(Complaint::Verbs("preparing a load", error));
+            match stop {
+                Stop::Waiting => return,
+                Stop::Over(load) => self.end(load, Err(errno::timed_out())),
+                Stop::Nowhere(load) => self.end(load, Err(EIO)),
+                Stop::Refused(load, error) => {
+                    self.park(load);
+                    // With no room a completion or the next tick goes on here.
+                    if error != EAGAIN && error != ENOMEM {
+                        session::fail(Complaint::Verbs("preparing a load", error));
+                    }
+                    return;
                 }
-                return;
-            }
-            match over {
-                Some((load, error)) => self.end(load, Err(error)),
-                None => return,
             }
         }
     }
 
-    fn fits(&self, path: &Path, route: &Route, window: usize) -> bool {
-        self.pool.has_room(path.qp(), route, window)
-    }
-
     /// Ends the waiting loads whose time is over.
     pub(crate) fn expire(&self, now: u64) {
-        self.end_waiting(|load| load.wish.due <= now, errno::timed_out());
+        self.end_waiting(|waiting| waiting.expired(now), errno::timed_out());
     }
 
     /// Ends all waiting loads: what they are for is gone.
     pub(crate) fn abandon(&self) {
-        self.end_waiting(|_| true, EIO);
+        self.end_waiting(Backlog::pop, EIO);
     }
 
     /// When the first of those that are out must be done.
@@ -263,16 +234,16 @@ impl Loads {
     }
 
     fn park(&self, load: Load) {
-        let parked = self.state.lock().waiting.push(load);
+        let parked = self.state.lock().waiting.park(load);
         if let Err(load) = parked {
             // Its credit says that there is room.
             self.end(load, Err(EIO));
         }
     }
 
-    fn end_waiting(&self, wanted: impl Fn(&Load) -> bool, error: Error) {
+    fn end_waiting(&self, next: impl Fn(&mut Backlog<Load, LIMIT>) -> Option<Load>, error: Error) {
         loop {
-            let found = self.state.lock().waiting.take(&wanted);
+            let found = next(&mut self.state.lock().waiting);
             match found {
                 Some(load) => self.end(load, Err(error)),
                 None => return,
@@ -289,8 +260,16 @@ impl Loads {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         load.ticket.finish(result);
-        self.credits.give();
+        self.credits.give(load.wish.credit);
     }
+}
+
+fn not_held(refused: Refused<Read>) -> (Load, Error) {
+    let load = Load {
+        ticket: refused.memory,
+        wish: refused.context,
+    };
+    (load, refused.error)
 }
 
 /// READ of a page from its place.

@@ -55,8 +55,12 @@ mod verbs;
 #[allow(dead_code, unreachable_pub)]
 #[deny(unsafe_code)]
 mod logic {
+    #[path = "src/backlog.rs"]
+    pub(crate) mod backlog;
     #[path = "src/bitmap.rs"]
     pub(crate) mod bitmap;
+    #[path = "src/credits.rs"]
+    pub(crate) mod credits;
     #[path = "src/fifo.rs"]
     pub(crate) mod fifo;
     #[path = "src/histogram.rs"]

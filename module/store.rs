@@ -20,6 +20,7 @@
 use crate::complaint::Complaint;
 use crate::driver::{self, now_ms, now_ns};
 use crate::latency;
+use crate::logic::credits::{Credit, Semaphore as _};
 use crate::map::Path;
 use crate::session;
 use crate::verbs::pool::{GivenBack, Operation, Outcome, Pool, Signals, Times, Verb, MAX_SLOTS};
@@ -76,13 +77,17 @@ impl Stores {
 
     /// Takes a store in for the next [`Stores::commit`], or declines it.
     pub(crate) fn take(&self, ticket: StoreTicket, timeout_ms: u32) -> Result<(), Declined> {
-        if self.path.lock().is_none() || !self.credit(timeout_ms) {
+        if self.path.lock().is_none() {
             return Err(ticket.decline());
         }
-        self.take_with_credit(ticket, timeout_ms).map_err(|ticket| {
-            self.credits.give();
-            ticket.decline()
-        })
+        let Some(credit) = self.credit(timeout_ms) else {
+            return Err(ticket.decline());
+        };
+        self.take_with_credit(ticket, credit, timeout_ms)
+            .map_err(|(ticket, credit)| {
+                self.credits.give(credit);
+                ticket.decline()
+            })
     }
 
     /// Posts all that were taken.
@@ -99,41 +104,47 @@ impl Stores {
         }
     }
 
-    /// What is held back has credits too, and gives them back only when it is posted.
-    fn credit(&self, timeout_ms: u32) -> bool {
-        if self.credits.try_take() {
-            return true;
+    fn credit(&self, timeout_ms: u32) -> Option<Credit> {
+        let mut since = None;
+        // What is held back has credits too.
+        let credit = self.credits.take(timeout_ms, || {
+            self.commit();
+            since = Some(now_ns());
+        });
+        if let Some(since) = since {
+            latency::STORE_WAIT.record(now_ns().saturating_sub(since));
         }
-        self.commit();
-        let since = now_ns();
-        let taken = self.credits.take(timeout_ms);
-        latency::STORE_WAIT.record(now_ns().saturating_sub(since));
-        taken
+        credit
     }
 
-    fn take_with_credit(&self, ticket: StoreTicket, timeout_ms: u32) -> Result<(), StoreTicket> {
+    fn take_with_credit(
+        &self,
+        ticket: StoreTicket,
+        credit: Credit,
+        timeout_ms: u32,
+    ) -> Result<(), (StoreTicket, Credit)> {
         let path = self.path.lock();
         let Some(open) = &*path else {
-            return Err(ticket);
+            return Err((ticket, credit));
         };
         let Some(route) = open.page(Verb::Write, ticket.slot()) else {
-            return Err(ticket);
+            return Err((ticket, credit));
         };
         let due = now_ms() + u64::from(timeout_ms);
-        let held = self.pool.hold(open.qp(), route, ticket, (), due);
+        let held = self.pool.hold(open.qp(), route, ticket, credit, due);
         drop(path);
         held.map_err(|refused| {
             // No room is how a busy session looks.
             if refused.error != EAGAIN && refused.error != ENOMEM {
                 session::fail(Complaint::Verbs("preparing a store", refused.error));
             }
-            refused.memory
+            (refused.memory, refused.context)
         })
     }
 
     fn fail(&self, back: GivenBack<Store>) {
-        for (ticket, ()) in back {
-            self.completed(ticket, Outcome::flushed());
+        for (ticket, credit) in back {
+            self.completed(ticket, credit, Outcome::flushed());
         }
     }
 
@@ -142,7 +153,7 @@ impl Stores {
         self.pool.first_due()
     }
 
-    fn completed(&self, ticket: StoreTicket, outcome: Outcome) {
+    fn completed(&self, ticket: StoreTicket, credit: Credit, outcome: Outcome) {
         if outcome.is_ok() {
             self.done.fetch_add(1, Ordering::Relaxed);
             ticket.finish(Ok(()));
@@ -151,7 +162,7 @@ impl Stores {
             session::fail(Complaint::Failed("store", outcome));
             ticket.finish(Err(EIO));
         }
-        self.credits.give();
+        self.credits.give(credit);
     }
 
     /// What the adapter had to do with them.
@@ -173,16 +184,16 @@ pub(crate) struct Store;
 
 impl Operation for Store {
     type Memory = StoreTicket;
-    type Context = ();
+    type Context = Credit;
 
-    fn completed(ticket: StoreTicket, (): (), outcome: Outcome, times: Option<Times>) {
+    fn completed(ticket: StoreTicket, credit: Credit, outcome: Outcome, times: Option<Times>) {
         if let Some(times) = times.filter(|times| times.last) {
             latency::STORE_GATHER.record(times.posted.saturating_sub(times.held));
             latency::STORE_BATCH.record(times.ended.saturating_sub(times.posted));
         }
         // Without a driver the ticket fails by being dropped.
         if let Some(driver) = driver::get() {
-            driver.stores.completed(ticket, outcome);
+            driver.stores.completed(ticket, credit, outcome);
         }
     }
 }

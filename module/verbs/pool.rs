@@ -437,7 +437,7 @@ impl<O: Operation> Pool<O> {
         let (Some(first), Some(last_request), Some(last)) = ends else {
             return Ok(());
         };
-        let mut sink = bindings::ib_sge::default();
+        let mut sink;
         let mut fence = bindings::ib_rdma_wr::default();
         // SAFETY: Held, so it is this function's: it has the lock.
         let request = unsafe { &mut *last_request.request.get() };

@@ -5,9 +5,10 @@
 //! C header: `include/linux/completion.h`, `include/linux/semaphore.h`.
 //!
 //! Locks: the waiters' own, inside each object, innermost. Allocates nothing.
-//! `wait` and `take` sleep, the rest may be called from anywhere.
+//! `wait` and `down_timeout` sleep, the rest may be called from anywhere.
 
 use super::bindings;
+use crate::logic::credits::Semaphore;
 use kernel::prelude::*;
 use kernel::time::msecs_to_jiffies;
 use kernel::types::Opaque;
@@ -56,7 +57,7 @@ impl Completion {
     }
 }
 
-/// A number of things to be had, taken one by one and given back.
+/// Counts what may be under way.
 #[pin_data]
 pub(crate) struct Credits {
     #[pin]
@@ -78,23 +79,23 @@ impl Credits {
             }),
         })
     }
+}
 
-    /// Takes one, waiting for it uninterruptibly; false when the time was over first.
-    pub(crate) fn take(&self, timeout_ms: u32) -> bool {
-        let jiffies = msecs_to_jiffies(timeout_ms) as kernel::ffi::c_long;
+impl Semaphore for Credits {
+    fn try_down(&self) -> bool {
         // SAFETY: The object exists, so it was initialised.
-        unsafe { bindings::down_timeout(self.raw.get(), jiffies) == 0 }
-    }
-
-    /// Takes one if it is there.
-    pub(crate) fn try_take(&self) -> bool {
-        // SAFETY: As in `take`.
         unsafe { bindings::down_trylock(self.raw.get()) == 0 }
     }
 
-    /// Gives one back.
-    pub(crate) fn give(&self) {
-        // SAFETY: As in `take`.
+    /// Uninterruptibly.
+    fn down_timeout(&self, timeout_ms: u32) -> bool {
+        let jiffies = msecs_to_jiffies(timeout_ms) as kernel::ffi::c_long;
+        // SAFETY: As in `try_down`.
+        unsafe { bindings::down_timeout(self.raw.get(), jiffies) == 0 }
+    }
+
+    fn up(&self) {
+        // SAFETY: As in `try_down`.
         unsafe { bindings::up(self.raw.get()) };
     }
 }

@@ -112,13 +112,6 @@ impl Adapter {
         }
     }
 
-    /// The queue pair was drained, by an adapter that tells of nothing; the next one is another.
-    pub fn drain(&mut self) {
-        self.posted.clear();
-        self.done.clear();
-        self.failed = false;
-    }
-
     /// Whether the driver has not been told of the end of something that was taken.
     pub fn is_busy(&self) -> bool {
         !self.posted.is_empty() || !self.done.is_empty()

@@ -199,7 +199,7 @@ impl Model {
     }
 
     fn abandon(&mut self) -> Result<(), TestCaseError> {
-        self.adapter.drain();
+        self.adapter = Adapter::new();
         let mut expect = slots(&self.posted.drain(..).collect::<Vec<_>>());
         expect.extend(self.held.drain(..).map(|(slot, _)| slot));
         let back: Vec<_> = self.queue.abandon().iter().copied().collect();

@@ -2,3 +2,5 @@
 
 mod adapter;
 mod batches;
+mod credits;
+mod traffic;
