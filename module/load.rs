@@ -8,6 +8,10 @@
 //! held it, or at its deadline. Only a waiting one can meet its deadline; the session of one that
 //! is out ends first.
 //!
+//! All that is for loads that somebody cannot do without. Others (what is read ahead, pages of a
+//! large folio) never wait for a session, and leave some of the credits to the former: so a server
+//! that does not answer keeps nobody from asking it for the page that he needs.
+//!
 //! Lock: `Loads::state`, a spinlock; the queue pair's own is taken inside it. Only
 //! [`Loads::accept`] sleeps, while too many loads are under way. Nothing is allocated.
 
@@ -29,6 +33,10 @@ use kernel::time::NSEC_PER_MSEC;
 
 /// Loads that may be under way at a time, out or waiting.
 const LIMIT: usize = 64;
+/// Of these, how many only loads on demand.
+const RESERVED: usize = 16;
+/// How long others may wait for a credit, in milliseconds: with a lock held that others need.
+const OTHERS_WAIT_MS: u32 = 1000;
 /// READs that may be outstanding at a time, whatever the peer allows.
 pub(crate) const DEPTH: usize = crate::logic::wire::MAX_READS as usize;
 
@@ -50,7 +58,15 @@ pub(crate) struct Wish {
     // When it must be done, in milliseconds.
     due: u64,
     of_fault: bool,
-    credit: Credit,
+    demand: bool,
+    credit: (Share, Credit),
+}
+
+/// Which credits one is of.
+#[derive(Clone, Copy)]
+enum Share {
+    Common,
+    Reserved,
 }
 
 impl Wish {
@@ -82,7 +98,9 @@ pub(crate) struct Loads {
     state: SpinLock<State>,
     // One for each load under way: so there is room in `waiting` for all of them.
     #[pin]
-    credits: Credits,
+    common: Credits,
+    #[pin]
+    reserved: Credits,
     pool: Arc<Pool<Read>>,
     done: AtomicU64,
     errors: AtomicU64,
@@ -96,7 +114,8 @@ impl Loads {
                 State { path: None, window: 0, patience_ms: 0, waiting: Backlog::new() },
                 "remoteswap_loads"
             ),
-            credits <- Credits::new(LIMIT as u16),
+            common <- Credits::new((LIMIT - RESERVED) as u16),
+            reserved <- Credits::new(RESERVED as u16),
             pool: Pool::new(LIMIT)?,
             done: AtomicU64::new(0),
             errors: AtomicU64::new(0),
@@ -114,10 +133,11 @@ impl Loads {
         self.pump();
     }
 
-    /// From now on loads wait, and nobody is posting anything.
+    /// From now on loads on demand wait, others end, and nobody is posting anything.
     pub(crate) fn close(&self) {
         // Let go of it after the lock.
         let _path = self.state.lock().path.take();
+        self.end_waiting(|waiting| waiting.take(|load| !load.wish.demand), EAGAIN);
     }
 
     /// Takes back what did not complete: the queue pair was drained. Not every driver tells of each
@@ -136,8 +156,14 @@ impl Loads {
         let asked = now_ns();
         let due = asked / NSEC_PER_MSEC as u64 + u64::from(timeout_ms);
         let of_fault = ticket.of_fault();
-        // Those that wait for the pump have credits too.
-        let Some(credit) = self.credits.take(timeout_ms, || self.pump()) else {
+        let demand = ticket.demand();
+        if !demand && self.with_path(|_| ()).is_none() {
+            return Err(ticket.fail(EAGAIN));
+        }
+        let Some(credit) = self.credit(demand, timeout_ms) else {
+            if !demand {
+                return Err(ticket.fail(EAGAIN));
+            }
             self.errors.fetch_add(1, Ordering::Relaxed);
             return Err(ticket.fail(errno::timed_out()));
         };
@@ -145,10 +171,26 @@ impl Loads {
             asked,
             due,
             of_fault,
+            demand,
             credit,
         };
         self.park(Load { ticket, wish });
         Ok(())
+    }
+
+    fn credit(&self, demand: bool, timeout_ms: u32) -> Option<(Share, Credit)> {
+        let reserved = demand.then(|| self.reserved.try_take()).flatten();
+        if let Some(credit) = reserved {
+            return Some((Share::Reserved, credit));
+        }
+        let wait_ms = if demand {
+            timeout_ms
+        } else {
+            timeout_ms.min(OTHERS_WAIT_MS)
+        };
+        // Those that wait for the pump have credits too.
+        let credit = self.common.take(wait_ms, || self.pump())?;
+        Some((Share::Common, credit))
     }
 
     /// Posts what waits, as far as it may be out: those beside each other together.
@@ -234,10 +276,16 @@ impl Loads {
     }
 
     fn park(&self, load: Load) {
-        let parked = self.state.lock().waiting.park(load);
-        if let Err(load) = parked {
+        let mut state = self.state.lock();
+        let parked = if load.wish.demand || state.path.is_some() {
             // Its credit says that there is room.
-            self.end(load, Err(EIO));
+            state.waiting.park(load).map_err(|load| (load, EIO))
+        } else {
+            Err((load, EAGAIN))
+        };
+        drop(state);
+        if let Err((load, error)) = parked {
+            self.end(load, Err(error));
         }
     }
 
@@ -253,14 +301,22 @@ impl Loads {
 
     // With no lock held: the core takes its own.
     fn end(&self, load: Load, result: Result) {
-        let counter = if result.is_ok() {
-            &self.done
+        let Load { ticket, wish } = load;
+        if result.is_ok() {
+            self.done.fetch_add(1, Ordering::Relaxed);
+            ticket.finish(result);
+        } else if wish.demand {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+            ticket.finish(result);
         } else {
-            &self.errors
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        load.ticket.finish(result);
-        self.credits.give(load.wish.credit);
+            // Who needs it will ask for it, and be told why it is not to be had.
+            ticket.finish(Err(EAGAIN));
+        }
+        let (share, credit) = wish.credit;
+        match share {
+            Share::Common => self.common.give(credit),
+            Share::Reserved => self.reserved.give(credit),
+        }
     }
 }
 

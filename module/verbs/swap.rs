@@ -32,7 +32,10 @@ unsafe impl Send for Loan {}
 pub(crate) struct StoreTicket(Loan);
 
 /// A page to be loaded: locked until [`LoadTicket::finish`].
-pub(crate) struct LoadTicket(Loan);
+pub(crate) struct LoadTicket {
+    loan: Loan,
+    demand: bool,
+}
 
 /// Proof that a store was given back before anything was done.
 pub(crate) struct Declined(());
@@ -89,7 +92,12 @@ impl Drop for StoreTicket {
 impl LoadTicket {
     /// Which slot of the area.
     pub(crate) fn slot(&self) -> u64 {
-        self.0.slot
+        self.loan.slot
+    }
+
+    /// Whether somebody cannot do without it.
+    pub(crate) fn demand(&self) -> bool {
+        self.demand
     }
 
     /// Whether a fault waits for it and nobody else knows of it. What is read ahead, or has several
@@ -97,7 +105,7 @@ impl LoadTicket {
     /// while puts its page there too.
     pub(crate) fn of_fault(&self) -> bool {
         // SAFETY: The core lent the page.
-        !unsafe { bindings::remoteswap_shim_in_swap_cache(self.0.page.as_ptr()) }
+        !unsafe { bindings::remoteswap_shim_in_swap_cache(self.loan.page.as_ptr()) }
     }
 
     /// Gives the page back: loaded, or why not. Not in interrupts.
@@ -114,7 +122,7 @@ impl LoadTicket {
 
     // To be called once, last.
     fn give_back(&self, result: Result) {
-        let Loan { area, slot, page } = &self.0;
+        let Loan { area, slot, page } = &self.loan;
         // SAFETY: The core lent the page and gets it back here only.
         unsafe {
             bindings::remote_swap_load_done(
@@ -143,7 +151,7 @@ unsafe impl Memory for StoreTicket {
 // SAFETY: As above.
 unsafe impl Memory for LoadTicket {
     fn page(&self) -> NonNull<bindings::page> {
-        self.0.page
+        self.loan.page
     }
 }
 
@@ -321,11 +329,12 @@ unsafe extern "C" fn load<B: Backend>(
     area: *mut bindings::remote_swap_area,
     slot: c_ulong,
     page: *mut bindings::page,
+    demand: bool,
 ) -> c_int {
     let (Some(backend), Some(loan)) = (B::instance(), loan(area, slot, page)) else {
         return EIO.to_errno();
     };
-    match backend.load(LoadTicket(loan)) {
+    match backend.load(LoadTicket { loan, demand }) {
         Ok(()) => 0,
         Err(Failed(error)) => error.to_errno(),
     }

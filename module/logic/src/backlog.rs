@@ -76,6 +76,11 @@ impl<T: Waiting, const N: usize> Backlog<T, N> {
         Stop::Waiting
     }
 
+    /// Takes out one that is `wanted`.
+    pub fn take(&mut self, wanted: impl Fn(&T) -> bool) -> Option<T> {
+        self.0.take(wanted)
+    }
+
     /// Takes out one whose time is over.
     pub fn expired(&mut self, now: u64) -> Option<T> {
         self.0.take(|one| is_over(one, now))

@@ -24,6 +24,11 @@ pub trait Semaphore {
     /// Counts one up.
     fn up(&self);
 
+    /// Takes a credit, if there is one.
+    fn try_take(&self) -> Option<Credit> {
+        self.try_down().then_some(Credit(()))
+    }
+
     /// Takes a credit. Where there is none, lets go first, by `post`, of the operations that are
     /// held back: they have credits too, which come back only when they were posted. Then waits;
     /// `None` when the time was over first.
