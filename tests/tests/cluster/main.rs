@@ -26,6 +26,7 @@ mod limits;
 mod loads;
 mod local_drops;
 mod locked;
+mod lost;
 mod new_groups;
 mod offload;
 mod other_programs;
