@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cluster::Cluster;
 use crate::error::Result;
-use crate::latency::{LOAD_FAULT, Spread};
+use crate::latency::{FAULT, Spread};
 use crate::node::Node;
 use crate::profile::CLIENT;
 use crate::reading::{Group, Memory, Reading};
@@ -58,9 +58,9 @@ pub struct Swapping {
 /// Pages a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Rates {
-    /// Loaded because a fault waited for them.
+    /// Faults that met a page which was remote.
     pub faults: f64,
-    /// Loaded, these included.
+    /// Pages loaded, for them and ahead of them.
     pub loads: f64,
     /// Read ahead.
     pub read_ahead: f64,
@@ -139,7 +139,7 @@ impl Swapping {
         Swapping {
             session: now.session.clone(),
             per_second: Rates {
-                faults: rate(latencies.spread(LOAD_FAULT).count),
+                faults: rate(latencies.spread(FAULT).count),
                 loads: rate(counters.pages_loaded),
                 read_ahead: rate(counters.read_ahead),
                 read_ahead_used: rate(counters.read_ahead_used),
@@ -184,7 +184,7 @@ mod tests {
     use crate::reading::Figures;
 
     fn sample(taken: Instant, stored: u64, faults: u64) -> Sample {
-        let histograms = format!("load_fault 96 104 {faults}\n");
+        let histograms = format!("fault 96 104 {faults}\n");
         Sample {
             cluster: "default".into(),
             taken,
@@ -211,7 +211,7 @@ mod tests {
         let client = activity.client.expect("asked twice");
         assert_eq!(client.per_second.stores, 20.0);
         assert_eq!(client.per_second.faults, 3.0);
-        assert_eq!(client.latency[LOAD_FAULT].count, 6);
+        assert_eq!(client.latency[FAULT].count, 6);
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! How long the stages of a page's way took, as the module counts them.
+//! How long the stages of a page's way took, as the kernel and the module count
+//! them.
 
 use std::collections::BTreeMap;
 
 use remoteswap_logic::histogram::quantile;
 use serde::Serialize;
 
-/// READs of pages that faults waited for.
-pub const LOAD_FAULT: &str = "load_fault";
+/// Faults on pages that were remote, each from its beginning to its end.
+pub const FAULT: &str = "fault";
 
 /// Lists of WRITEs.
 pub const STORE_BATCH: &str = "store_batch";
@@ -32,7 +33,7 @@ pub struct Spread {
 }
 
 impl Latencies {
-    /// From the text of the module's `histograms`; lines of another form are
+    /// From the text of the module's `histograms` or of the kernel's `latency`; lines of another form are
     /// passed over.
     pub fn parse(text: &str) -> Latencies {
         let mut stages: BTreeMap<String, BTreeMap<Bounds, u64>> = BTreeMap::new();
@@ -111,8 +112,8 @@ pub fn time(ns: Option<u64>) -> String {
 mod tests {
     use super::*;
 
-    const EARLIER: &str = "load_fault 96 104 1\nload_fault 104 112 5\nnonsense\n";
-    const LATER: &str = "load_fault 96 104 100\nload_fault 104 112 6\ncontrol 8 9 1\n";
+    const EARLIER: &str = "fault 96 104 1\nfault 104 112 5\nnonsense\n";
+    const LATER: &str = "fault 96 104 100\nfault 104 112 6\ncontrol 8 9 1\n";
 
     #[test]
     fn a_difference_has_its_own_percentiles() {
@@ -123,8 +124,8 @@ mod tests {
             p50_ns: Some(100),
             p99_ns: Some(100),
         };
-        assert_eq!(between.spread(LOAD_FAULT), expected);
-        assert_eq!(later.spread(LOAD_FAULT).p99_ns, Some(108));
+        assert_eq!(between.spread(FAULT), expected);
+        assert_eq!(later.spread(FAULT).p99_ns, Some(108));
         assert_eq!(between.spread("control").count, 1);
         assert_eq!(between.spread(STORE_BATCH), Spread::default());
         assert_eq!(between.spreads().len(), 2);
@@ -134,7 +135,7 @@ mod tests {
     fn what_did_not_happen_has_no_percentile() {
         let later = Latencies::parse(LATER);
         let none = later.since(&later);
-        assert_eq!(none.spread(LOAD_FAULT), Spread::default());
+        assert_eq!(none.spread(FAULT), Spread::default());
     }
 
     #[test]

@@ -10,15 +10,26 @@ use crate::latency::Latencies;
 use crate::node::Node;
 use crate::swap::{STATUS, pairs};
 
+/// Times of the module.
 const HISTOGRAMS: &str = "/sys/kernel/debug/remoteswap/histograms";
+
+/// Times of the kernel's part.
+const STAGES: &str = "/sys/kernel/debug/remote_swap/latency";
 
 const VMSTAT: &str = "/proc/vmstat";
 
 const MEMINFO: &str = "/proc/meminfo";
 
-/// Usage and limit of each memory group below the root.
+/// Limit and usage of each memory group below the root, of cgroup v1 and v2.
 const GROUPS: &str = "/sys/fs/cgroup/memory/*/memory.limit_in_bytes \
-                      /sys/fs/cgroup/memory/*/memory.usage_in_bytes";
+                      /sys/fs/cgroup/memory/*/memory.usage_in_bytes \
+                      /sys/fs/cgroup/*/memory.max /sys/fs/cgroup/*/memory.current";
+
+/// The names of those two files.
+const LIMIT_AND_USAGE: [(&str, &str); 2] = [
+    ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ("memory.max", "memory.current"),
+];
 
 /// From here on the kernel's limit means that there is none.
 const NO_LIMIT: u64 = 1 << 62;
@@ -29,7 +40,7 @@ const NO_LIMIT: u64 = 1 << 62;
 pub struct Figures {
     /// Pages.
     pub counters: Counters,
-    /// The module's times; `None` while it is not loaded.
+    /// Times of the kernel and the module; `None` while that is not loaded.
     pub latencies: Option<Latencies>,
 }
 
@@ -89,16 +100,18 @@ impl Reading {
     pub fn of(client: &Node) -> Result<Reading> {
         // Some of the files may not be there, which is no failure.
         let script =
-            format!("grep -Hs '' {VMSTAT} {MEMINFO} {STATUS} {HISTOGRAMS} {GROUPS} || true");
+            format!("grep -Hs '' {VMSTAT} {MEMINFO} {STATUS} {HISTOGRAMS} {STAGES} {GROUPS} || true");
         let said = client.run("reading counters", ["sh", "-c", &script])?;
         let files = split(&said);
         let text = |path: &str| files.get(path).map(String::as_str);
         Ok(Reading {
             figures: Figures {
                 counters: parsed(client, text(VMSTAT).unwrap_or_default())?,
-                // Without any time yet the file is empty and not in the answer.
-                latencies: text(STATUS)
-                    .map(|_| Latencies::parse(text(HISTOGRAMS).unwrap_or_default())),
+                // Without any time yet a file is empty and not in the answer.
+                latencies: text(STATUS).map(|_| {
+                    let times = [HISTOGRAMS, STAGES].map(|file| text(file).unwrap_or_default());
+                    Latencies::parse(&times.concat())
+                }),
             },
             session: text(STATUS).and_then(|status| pairs(status).remove("state")),
             memory: Memory::parse(text(MEMINFO).unwrap_or_default()),
@@ -138,11 +151,13 @@ fn split(said: &str) -> BTreeMap<String, String> {
 fn groups(files: &BTreeMap<String, String>) -> Vec<Group> {
     let number = |path: &str| files.get(path)?.trim().parse::<u64>().ok();
     let limits = files.iter().filter_map(|(path, text)| {
-        let folder = path.strip_suffix("/memory.limit_in_bytes")?;
+        let (folder, file) = path.rsplit_once('/')?;
+        let (_, usage) = LIMIT_AND_USAGE.iter().find(|(limit, _)| *limit == file)?;
+        // Of cgroup v2 no limit is a word.
         let limit_bytes = text.trim().parse().ok()?;
         Some(Group {
             name: folder.rsplit('/').next()?.to_owned(),
-            used_bytes: number(&format!("{folder}/memory.usage_in_bytes"))?,
+            used_bytes: number(&format!("{folder}/{usage}"))?,
             limit_bytes,
         })
     });
@@ -180,13 +195,18 @@ mod tests {
         let said = format!(
             "{root}/one/memory.limit_in_bytes:4096\n{root}/one/memory.usage_in_bytes:1024\n\
              {root}/two/memory.limit_in_bytes:9223372036854771712\n{root}/two/memory.usage_in_bytes:1\n\
-             {root}/one/memory.kmem.limit_in_bytes:7\n"
+             {root}/one/memory.kmem.limit_in_bytes:7\n\
+             /sys/fs/cgroup/new/memory.max:8192\n/sys/fs/cgroup/new/memory.current:2048\n\
+             /sys/fs/cgroup/all/memory.max:max\n/sys/fs/cgroup/all/memory.current:1\n"
         );
-        let expected = [Group {
-            name: "one".into(),
-            used_bytes: 1024,
-            limit_bytes: 4096,
-        }];
-        assert_eq!(groups(&split(&said)), expected);
+        let group = |name: &str, used_bytes, limit_bytes| Group {
+            name: name.into(),
+            used_bytes,
+            limit_bytes,
+        };
+        let expected = [group("one", 1024, 4096), group("new", 2048, 8192)];
+        let mut found = groups(&split(&said));
+        found.sort_by_key(|group| group.used_bytes);
+        assert_eq!(found, expected);
     }
 }

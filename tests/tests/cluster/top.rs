@@ -64,7 +64,7 @@ fn top_shows_what_happens_in_its_interval() -> Result<()> {
             stores <= moved.pages_stored as f64 && before.pages_stored > moved.pages_stored,
             "{stores} stores, {before:?}"
         );
-        let fault = &client["latency"]["load_fault"];
+        let fault = &client["latency"]["fault"];
         ensure!(fault["count"].as_f64() == Some(faults), "{fault}");
         ensure!(
             fault["p50_ns"].as_u64() > Some(0)

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use rapidswap_vm::latency::{LOAD_FAULT, STORE_BATCH, time};
+use rapidswap_vm::latency::{FAULT, STORE_BATCH, time};
 use rapidswap_vm::time_v::TimeReport;
 use rapidswap_vm::{Cluster, Error, Exec, ExitStatus, Figures, MemoryGroup, Node, Reading, Size};
 
@@ -128,7 +128,7 @@ fn succeeded(ended: Ended, how: &str) -> Result<(), String> {
 /// The report, in the manner of `time -v`.
 fn lines(moved: &Figures) -> String {
     let latencies = moved.latencies.clone().unwrap_or_default();
-    let (faults, batches) = (latencies.spread(LOAD_FAULT), latencies.spread(STORE_BATCH));
+    let (faults, batches) = (latencies.spread(FAULT), latencies.spread(STORE_BATCH));
     let counters = &moved.counters;
     let used = match counters.read_ahead {
         0 => String::new(),
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_report_is_as_written_down() {
-        let histograms = "load_fault 1310720 1441792 98\nload_fault 9437184 10485760 2\n\
+        let histograms = "fault 1310720 1441792 98\nfault 9437184 10485760 2\n\
                           store_batch 20971520 23068672 3\n";
         let moved = Figures {
             counters: Counters {

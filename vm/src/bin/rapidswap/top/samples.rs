@@ -47,7 +47,7 @@ pub fn activity(faults: f64) -> Activity {
                 failures: 0.0,
             },
             latency: named([
-                ("load_fault", spread(faults as u64, 1_310_720, 9_961_472)),
+                ("fault", spread(faults as u64, 1_310_720, 9_961_472)),
                 ("load_wait", spread(2 * faults as u64, 928, 47_104)),
                 ("store_batch", spread(12, 22_020_096, 96_468_992)),
                 ("store_wait", Spread::default()),

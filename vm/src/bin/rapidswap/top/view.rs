@@ -183,7 +183,7 @@ mod tests {
             screen.starts_with("default: remote swap unknown; client paused"),
             "{screen}"
         );
-        assert!(!screen.contains("load_fault") && screen.contains("q or ctrl-c leaves"));
+        assert!(!screen.contains("fault ") && screen.contains("q or ctrl-c leaves"));
     }
 
     #[test]
