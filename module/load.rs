@@ -20,7 +20,7 @@ use crate::driver::{self, now_ms, now_ns};
 use crate::errno;
 use crate::latency;
 use crate::logic::backlog::{Backlog, Stop, Waiting};
-use crate::logic::credits::{Credit, Semaphore as _};
+use crate::logic::credits::{Shared, Shares};
 use crate::map::Path;
 use crate::session;
 use crate::verbs::pool::{Operation, Outcome, Pool, Refused, Signals, Times, Verb};
@@ -59,14 +59,7 @@ pub(crate) struct Wish {
     due: u64,
     of_fault: bool,
     demand: bool,
-    credit: (Share, Credit),
-}
-
-/// Which credits one is of.
-#[derive(Clone, Copy)]
-enum Share {
-    Common,
-    Reserved,
+    credit: Shared,
 }
 
 impl Wish {
@@ -160,7 +153,13 @@ impl Loads {
         if !demand && self.with_path(|_| ()).is_none() {
             return Err(ticket.fail(EAGAIN));
         }
-        let Some(credit) = self.credit(demand, timeout_ms) else {
+        let wait_ms = if demand {
+            timeout_ms
+        } else {
+            timeout_ms.min(OTHERS_WAIT_MS)
+        };
+        // Those that wait for the pump have credits too.
+        let Some(credit) = self.credits().take(demand, wait_ms, || self.pump()) else {
             if !demand {
                 return Err(ticket.fail(EAGAIN));
             }
@@ -178,19 +177,11 @@ impl Loads {
         Ok(())
     }
 
-    fn credit(&self, demand: bool, timeout_ms: u32) -> Option<(Share, Credit)> {
-        let reserved = demand.then(|| self.reserved.try_take()).flatten();
-        if let Some(credit) = reserved {
-            return Some((Share::Reserved, credit));
+    fn credits(&self) -> Shares<'_, Credits> {
+        Shares {
+            common: &self.common,
+            reserved: &self.reserved,
         }
-        let wait_ms = if demand {
-            timeout_ms
-        } else {
-            timeout_ms.min(OTHERS_WAIT_MS)
-        };
-        // Those that wait for the pump have credits too.
-        let credit = self.common.take(wait_ms, || self.pump())?;
-        Some((Share::Common, credit))
     }
 
     /// Posts what waits, as far as it may be out: those beside each other together.
@@ -312,11 +303,7 @@ impl Loads {
             // Who needs it will ask for it, and be told why it is not to be had.
             ticket.finish(Err(EAGAIN));
         }
-        let (share, credit) = wish.credit;
-        match share {
-            Share::Common => self.common.give(credit),
-            Share::Reserved => self.reserved.give(credit),
-        }
+        self.credits().give(wish.credit);
     }
 }
 

@@ -75,8 +75,17 @@ pub fn status(guest: &Guest) -> Result<BTreeMap<String, String>> {
 
 /// How often each stage was timed, by the module's account of the times.
 pub fn timed(guest: &Guest) -> Result<BTreeMap<String, u64>> {
+    counted(guest, &format!("{DEBUGFS}/histograms"))
+}
+
+/// The same by the kernel's, since boot.
+pub fn timed_by_kernel(guest: &Guest) -> Result<BTreeMap<String, u64>> {
+    counted(guest, "/sys/kernel/debug/remote_swap/latency")
+}
+
+fn counted(guest: &Guest, histograms: &str) -> Result<BTreeMap<String, u64>> {
     let mut counts = BTreeMap::new();
-    for line in guest.read(&format!("{DEBUGFS}/histograms"))?.lines() {
+    for line in guest.read(histograms)?.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         let &[stage, _, _, count] = &words[..] else {
             bail!("`{line}` is not a bucket");

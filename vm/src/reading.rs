@@ -99,8 +99,9 @@ impl Reading {
     /// Asks the client, by one command.
     pub fn of(client: &Node) -> Result<Reading> {
         // Some of the files may not be there, which is no failure.
-        let script =
-            format!("grep -Hs '' {VMSTAT} {MEMINFO} {STATUS} {HISTOGRAMS} {STAGES} {GROUPS} || true");
+        let script = format!(
+            "grep -Hs '' {VMSTAT} {MEMINFO} {STATUS} {HISTOGRAMS} {STAGES} {GROUPS} || true"
+        );
         let said = client.run("reading counters", ["sh", "-c", &script])?;
         let files = split(&said);
         let text = |path: &str| files.get(path).map(String::as_str);

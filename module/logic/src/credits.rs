@@ -46,3 +46,47 @@ pub trait Semaphore {
         self.up();
     }
 }
+
+/// Credits for operations that somebody waits for, and for others: some are for
+/// the former alone, so that the latter cannot use up all.
+pub struct Shares<'a, S> {
+    /// For anybody.
+    pub common: &'a S,
+    /// For what is on demand only.
+    pub reserved: &'a S,
+}
+
+/// A credit of [`Shares`], which goes back to where it is from.
+#[derive(Debug)]
+#[must_use]
+pub struct Shared {
+    credit: Credit,
+    is_reserved: bool,
+}
+
+impl<S: Semaphore> Shares<'_, S> {
+    /// Takes a credit as [`Semaphore::take`] does; of the reserved ones, if there is one, where
+    /// somebody is in demand of the operation.
+    pub fn take(&self, demand: bool, timeout_ms: u32, post: impl FnOnce()) -> Option<Shared> {
+        let reserved = if demand {
+            self.reserved.try_take()
+        } else {
+            None
+        };
+        let is_reserved = reserved.is_some();
+        let credit = reserved.or_else(|| self.common.take(timeout_ms, post))?;
+        Some(Shared {
+            credit,
+            is_reserved,
+        })
+    }
+
+    /// Gives one back.
+    pub fn give(&self, shared: Shared) {
+        if shared.is_reserved {
+            self.reserved.give(shared.credit);
+        } else {
+            self.common.give(shared.credit);
+        }
+    }
+}

@@ -7,9 +7,11 @@ use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::rapidswap;
-use rapidswap_tests::remote_module::{selftest, status, summary, timed};
+use rapidswap_tests::remote_module::{selftest, status, summary, timed, timed_by_kernel};
 use rapidswap_tests::reports::{PAGE_PATTERN, Verified, all_right, parse};
 use rapidswap_tests::scene::on_cluster;
+use rapidswap_tests::setting::{Setting, only_folios};
+use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
 use rapidswap_tests::time_v::TimeReport;
 use rapidswap_vm::swap::{Counters, counters};
@@ -178,6 +180,65 @@ fn each_load_and_each_batch_is_timed_once() -> Result<()> {
                 "{name}: {numbers:?}"
             );
         }
+        swap.end()
+    })
+}
+
+#[test]
+fn the_kernel_times_faults_and_what_is_in_them() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
+        let client = swap.client;
+        let before = timed_by_kernel(client)?;
+        let limit = Limit::new(client, 12)?;
+        let mib = MIB.to_string();
+        let command = [PAGE_PATTERN, "verify", "--mib", &mib, "--order", "random"];
+        all_right(&limit.run(&command)?, MIB, 1)?;
+        drop(limit);
+        let after = timed_by_kernel(client)?;
+        let grown = |stage: &str| {
+            let count = |times: &BTreeMap<String, u64>| times.get(stage).copied().unwrap_or(0);
+            count(&after) - count(&before)
+        };
+        eprintln!("{before:?}, then {after:?}");
+        let early = timed(client)?.get("load_fault").copied().unwrap_or(0);
+        // Each early load is charged within its fault.
+        ensure!(early > 100 && grown("charge") == early, "{early} early");
+        ensure!(grown("fault") >= early, "{early} early");
+        for stage in ["write_ahead", "offload"] {
+            ensure!(grown(stage) > 0, "no {stage}");
+        }
+        swap.end()
+    })
+}
+
+/// However many pages it has, and the module READs.
+#[test]
+fn a_large_folio_is_one_fault() -> Result<()> {
+    const ORDER: u32 = 4;
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
+        let client = swap.client;
+        let pages = 2 * 256;
+        let _only = only_folios(client, ORDER)?;
+        let _alone = Setting::new(client, "/proc/sys/vm/page-cluster", "0")?;
+        let faults = || -> Result<u64> {
+            let timed = timed_by_kernel(client)?;
+            Ok(timed.get("fault").copied().unwrap_or(0))
+        };
+        let limit = Limit::new(client, 16)?;
+        let mut program = Steps::start(&limit, 2, Kind::Anonymous)?;
+        program.run(&format!(
+            "huge 0..{pages}; fill 1 0..{pages}; pageout 0..{pages}; settle"
+        ))?;
+        let (before, loaded) = (faults()?, swap.moved()?.loaded);
+        program.check(&format!("check 1 0..{pages}"), pages)?;
+        let (met, loaded) = (faults()? - before, swap.moved()?.loaded - loaded);
+        eprintln!("{met} faults, {loaded} pages");
+        ensure!(loaded >= pages * 9 / 10, "{loaded} pages");
+        ensure!(met >= pages >> ORDER && met <= loaded / 4, "{met} faults");
+        program.end()?;
+        drop(limit);
         swap.end()
     })
 }
