@@ -84,8 +84,8 @@ address = "10.77.0.1/24"
 ssh = ["-F", "$dir/ssh_config", "server"]
 address = "10.77.0.2/24"
 END
-# What hosts cannot do, these cannot either.
-sed -n '/^\[skip\]/,$p' "$profiles/mlx5.toml" >>"$dir/profile.toml"
+# What hosts cannot do, these cannot either; their adapter is soft-RoCE.
+sed -n '/^\[skip\]/,$p' "$profiles/mlx5.toml" | grep -v '^"local_drops::' >>"$dir/profile.toml"
 
 # NAME PEER PORT STATION
 pose() {

@@ -8,7 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::ValueEnum;
 use nix::fcntl::{Flock, FlockArg};
 use rapidswap_progress::Reporter;
@@ -100,8 +100,25 @@ fn profile() -> String {
         .unwrap_or_else(|| "rxe".to_owned())
 }
 
-/// How a cluster for tests is brought up: swap is each test's own affair.
+/// Whether a test of that program may bring up a cluster: not if it is among
+/// those that share one, since the test runner has to know.
+fn may_bring_up(program: &str, test: &str) -> bool {
+    !program.starts_with("cluster-") || test.starts_with("own::")
+}
+
+/// How a cluster of a test's own is brought up: swap is the test's affair.
 pub fn options(name: &str) -> Result<UpOptions> {
+    let program = std::env::current_exe()?;
+    let program = program.file_name().unwrap_or_default().to_string_lossy();
+    let test = this_test();
+    ensure!(
+        may_bring_up(&program, &test),
+        "{test} brings up a cluster of its own: it belongs to tests/tests/cluster/own"
+    );
+    up_options(name)
+}
+
+fn up_options(name: &str) -> Result<UpOptions> {
     Ok(UpOptions {
         name: name.to_owned(),
         swap: false,
@@ -122,7 +139,7 @@ pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
     let _alone = lock(name)?;
     let cluster = match Cluster::attach(name) {
         Ok(cluster) => cluster,
-        Err(_) => match Cluster::up(&options(name)?, &Reporter::auto()) {
+        Err(_) => match Cluster::up(&up_options(name)?, &Reporter::auto()) {
             Ok(cluster) => cluster,
             Err(error) => {
                 let verdict = Verdict::of(&this_test(), Seen::error(error.into()));
@@ -218,4 +235,16 @@ fn lock(name: &str) -> Result<Flock<File>> {
     Flock::lock(file, FlockArg::LockExclusive)
         .map_err(|(_, error)| error)
         .with_context(|| format!("lock {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_those_that_share_a_cluster_none_brings_one_up() {
+        assert!(!may_bring_up("cluster-1f2e", "loads::a_test"));
+        assert!(may_bring_up("cluster-1f2e", "own::ends::a_test"));
+        assert!(may_bring_up("hosts-1f2e", "a_test"));
+    }
 }

@@ -311,19 +311,15 @@ mod tests {
     }
 
     #[test]
-    fn tests_that_are_left_out_have_a_reason_each() {
+    fn tests_that_are_left_out_are_named() {
         let filter = |name: &str| Profile::load(name).expect(name).filter();
         assert_eq!(filter("rxe"), "all()");
-        let hosts = filter("mlx5");
-        assert!(
-            hosts.starts_with("not (test(=commands::a_command"),
-            "{hosts}"
-        );
-        assert!(hosts.ends_with(" + test(/^splats::/))"), "{hosts}");
+        let siw = filter("siw");
+        assert!(siw.starts_with("not (test(=batches::neighbours"), "{siw}");
+        assert!(siw.ends_with(" + test(/^local_drops::/))"), "{siw}");
         // What a host cannot do does not depend on its card.
         let skip = |name: &str| Profile::load(name).expect(name).skip;
         assert_eq!(skip("mlx4"), skip("mlx5"));
-        assert!(skip("mlx4").values().all(|reason| reason.len() > 10));
     }
 
     #[test]

@@ -14,8 +14,7 @@ const MIB: u64 = 20;
 const LIMIT_MIB: u64 = 16;
 
 /// Slower than the link, and shorter than what a page-out has in flight.
-const NARROW: &str = "tc qdisc replace dev eth0 root tbf rate 40mbit burst 16kb limit 96kb";
-const WIDE: &str = "tc qdisc del dev eth0 root";
+const NARROW: &str = "root tbf rate 40mbit burst 16kb limit 96kb";
 
 /// Packets that the device was told to send and could not.
 fn send_errors(guest: &Guest) -> Result<u64> {
@@ -31,10 +30,13 @@ fn cost_time_and_neither_pages_nor_the_session() -> Result<()> {
         let errors = send_errors(swap.client)?;
         let sessions = status(swap.client)?.remove("sessions");
 
-        swap.client.sh(NARROW)?;
+        let profile = scene.cluster.status()?.profile;
+        let netdev = profile.netdev(swap.client.node.name());
+        swap.client
+            .sh(&format!("tc qdisc replace dev {netdev} {NARROW}"))?;
         let mib = MIB.to_string();
         let output = limit.run(&[PAGE_PATTERN, "verify", "--mib", &mib]);
-        swap.client.sh(WIDE)?;
+        swap.client.sh(&format!("tc qdisc del dev {netdev} root"))?;
         all_right(&output?, MIB, 1)?;
 
         let moved = swap.moved()?;

@@ -1,26 +1,20 @@
-//! Tests on two nodes joined by an RDMA link.
+//! Tests on two nodes joined by an RDMA link, which they share. Those in [`own`]
+//! bring up nodes of their own, and those in [`vms`] need what only a virtual
+//! machine has; all others run on hosts as well.
 
-mod accelerator;
 mod advice;
 mod ahead;
 mod bad_input;
 mod bad_peers;
 mod batches;
-mod bringing_up;
-mod cgroup_v2;
 mod commands;
 mod counters;
-mod debugging;
-mod ends;
 mod exec;
-mod faults;
 mod figures;
-mod kernel_faults;
 mod knobs;
 mod ksm;
 mod large_faults;
 mod large_folios;
-mod leftovers;
 mod lifecycle;
 mod limits;
 mod loads;
@@ -30,18 +24,15 @@ mod lost;
 mod new_groups;
 mod offload;
 mod other_programs;
+mod own;
 mod parity;
 mod patterns;
-mod pauses;
 mod ram_backend;
-mod saved_states;
-mod servers;
 mod sharing;
-mod siw;
-mod splats;
+mod skip_lists;
 mod swapoff;
 mod tmpfs;
 mod top;
-mod two_cpus;
 mod userfaults;
+mod vms;
 mod without_remote;

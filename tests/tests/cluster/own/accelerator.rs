@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::rapidswap;
+use rapidswap_vm::Cluster;
 
 /// Brings a cluster up with a shell script in QEMU's place, and gives what
 /// `status` says of it.
@@ -73,5 +74,22 @@ fn kvm_that_hangs_is_not_taken() -> Result<()> {
         reason.contains("no guest had booted with it after 2.5 s"),
         "{reason}"
     );
+    Ok(())
+}
+
+/// Where KVM works, it is used; where it is missing or broken, the demand for
+/// it fails within the probe's own deadline.
+#[test]
+fn kvm_that_does_not_work() -> Result<()> {
+    let name = "test-demand";
+    let output = rapidswap::run(&["up", "--name", name, "--accel", "kvm", "--no-swap"])?;
+    if let Ok(cluster) = Cluster::attach(name) {
+        ensure!(output.status.success() && cluster.status()?.accel.name() == "kvm");
+        return Ok(cluster.down()?);
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success(), "{stderr}");
+    let reason = stderr.lines().filter(|line| line.contains("--accel kvm"));
+    ensure!(reason.count() == 1, "{stderr}");
     Ok(())
 }

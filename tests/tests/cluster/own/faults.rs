@@ -1,22 +1,20 @@
-//! Faults from outside: in the links, and in the nodes.
+//! Faults from outside: in the nodes, some of which do not come back.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rapidswap_progress::Reporter;
 use rapidswap_tests::arrangement::Arrangement;
-use rapidswap_tests::guest::Guest;
 use rapidswap_tests::limit::Limit;
-use rapidswap_tests::median::median;
 use rapidswap_tests::rapidswap;
-use rapidswap_tests::remote_module::{selftest, wait_for_state};
+use rapidswap_tests::remote_module::wait_for_state;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
-use rapidswap_tests::scene::{Scene, guarded, on_cluster, options, scaled};
+use rapidswap_tests::scene::{Scene, guarded, options, scaled};
 use rapidswap_tests::swap_area::Backing;
 use rapidswap_tests::wait::wait_until;
 use rapidswap_vm::{Cluster, Fault, NodeState, Outcome, UpOptions};
 
-use crate::pauses::{recovered, right_or_lost, still_to_disk};
+use crate::vms::pauses::right_or_lost;
 
 /// From a fault until a guest has noticed.
 const NOTICED: Duration = Duration::from_secs(10);
@@ -26,97 +24,6 @@ fn state(cluster: &Cluster, node: &str) -> Result<NodeState> {
     let nodes = cluster.status()?.nodes;
     let node = nodes.into_iter().find(|status| status.name == node);
     Ok(node.context("a known node")?.state)
-}
-
-/// Nothing is left in the way of the packets.
-fn direct(cluster: &Cluster) -> Result<()> {
-    cluster.fault(&Fault::Clear)?;
-    for node in ["client", "server"] {
-        let aside = cluster.run_dir().join(format!("{node}.direct"));
-        ensure!(!aside.exists(), "{} is left", aside.display());
-    }
-    ensure!(cluster.status()?.link_faults.is_none());
-    Ok(())
-}
-
-#[test]
-fn a_cable_is_pulled_out_and_plugged_in() -> Result<()> {
-    on_cluster(|scene| {
-        for (up, carrier) in [(false, "0"), (true, "1")] {
-            let node = "server".to_owned();
-            scene.cluster.fault(&Fault::Link { node, up })?;
-            wait_until("the carrier", NOTICED, || {
-                let seen = scene.server.read("/sys/class/net/eth0/carrier")?;
-                Ok((seen.trim() == carrier).then_some(()))
-            })?;
-            let nodes = scene.cluster.status()?.nodes;
-            ensure!(nodes[1].link_up == up && nodes[0].link_up);
-        }
-        Ok(())
-    })
-}
-
-#[test]
-fn one_packet_in_a_hundred_is_lost() -> Result<()> {
-    on_cluster(|scene| {
-        let swap = Arrangement::remote(scene, 128, Backing::Disk)?;
-        scene.cluster.fault(&Fault::Loss("1%".parse()?))?;
-        let limit = Limit::new(swap.client, 8)?;
-        all_right(&limit.run(&[PAGE_PATTERN, "verify", "--mib", "16"])?, 16, 1)?;
-        let moved = swap.moved()?;
-        eprintln!("{moved}");
-        ensure!(moved.stored > 0 && moved.loaded > 0, "{moved}");
-        direct(&scene.cluster)?;
-        swap.end()
-    })
-}
-
-/// Median of a few READs of a page.
-fn read_time(client: &Guest) -> Result<Duration> {
-    let times: Vec<f64> = selftest(client, 20)?
-        .into_iter()
-        .map(|ns| ns as f64)
-        .collect();
-    let ns = median(&times).context("some READs")?;
-    Ok(Duration::from_nanos(ns as u64))
-}
-
-#[test]
-fn packets_arrive_later() -> Result<()> {
-    on_cluster(|scene| {
-        let delay = Duration::from_millis(20);
-        let swap = Arrangement::remote(scene, 16, Backing::Disk)?;
-        let direct_time = read_time(swap.client)?;
-        scene.cluster.fault(&Fault::Delay(delay))?;
-        let late = read_time(swap.client)?;
-        direct(&scene.cluster)?;
-        let again = read_time(swap.client)?;
-        eprintln!("READ: {direct_time:?}, delayed {late:?}, after it {again:?}");
-        // There and back.
-        ensure!(late >= 2 * delay && direct_time < 2 * delay && again < 2 * delay);
-        swap.end()
-    })
-}
-
-#[test]
-fn a_partition_is_as_a_paused_server() -> Result<()> {
-    on_cluster(|scene| {
-        let swap = Arrangement::remote(scene, 128, Backing::Disk)?;
-        let limit = Limit::new(swap.client, 8)?;
-        let mut program = limit.start(&[PAGE_PATTERN, "verify", "--mib", "24", "--hold"])?;
-        program.line()?;
-        scene
-            .cluster
-            .fault(&Fault::Partition("client".into(), "server".into()))?;
-        still_to_disk(&swap, Instant::now())?;
-        direct(&scene.cluster)?;
-        wait_for_state(swap.client, "up", scaled(Duration::from_secs(60))?)?;
-        program.say("check")?;
-        // The server has kept the pages for a client that comes back.
-        all_right(&program.finish(scaled(Duration::from_secs(120))?)?, 24, 1)?;
-        recovered(&swap)?;
-        swap.end()
-    })
 }
 
 fn on_its_own(name: &str, swap: bool, test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
@@ -208,25 +115,4 @@ fn a_server_is_killed_and_does_not_come_back() -> Result<()> {
     let outcome = kill_the_server(&scene);
     scene.cluster.down()?;
     outcome
-}
-
-#[test]
-fn nonsense_is_refused_in_one_line() -> Result<()> {
-    on_cluster(|scene| {
-        let name = scene.cluster.name();
-        for (fault, says) in [
-            (&["link", "nobody", "down"][..], "nobody"),
-            (&["link", "server", "sideways"], "sideways"),
-            (&["loss", "101%"], "101%"),
-            (&["delay", "soon"], "soon"),
-            (&["partition", "client", "client"], "client"),
-            (&["partition", "client", "nobody"], "nobody"),
-            (&["pause", "nobody"], "nobody"),
-        ] {
-            let output = rapidswap::run(&[&["--name", name, "fault"][..], fault].concat())?;
-            let line = rapidswap::refusal(&output)?;
-            ensure!(line.contains(says), "{line}");
-        }
-        direct(&scene.cluster)
-    })
 }

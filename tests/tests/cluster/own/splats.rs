@@ -100,7 +100,7 @@ fn a_planted_warning_fails_a_test_that_passes() -> Result<()> {
     .err()
     .context("the warning was not seen")?;
     let message = format!("{error:#}");
-    let test = "splats::a_planted_warning_fails_a_test_that_passes";
+    let test = "own::splats::a_planted_warning_fails_a_test_that_passes";
     let expected = format!("guest splat (99) on client: warning on client during {test}");
     ensure!(message.starts_with(&expected), "{message}");
     ensure!(
