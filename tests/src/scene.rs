@@ -13,7 +13,8 @@ use clap::ValueEnum;
 use nix::fcntl::{Flock, FlockArg};
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
-    AccelChoice, Cluster, KernelVariant, Node, NodeState, Occasion, Outcome, Splat, UpOptions,
+    AccelChoice, Cluster, KernelVariant, Node, NodeState, Occasion, Outcome, Profile, Splat,
+    UpOptions,
 };
 
 use crate::allowed::Allowed;
@@ -24,6 +25,9 @@ use crate::watch::watch;
 
 /// Says that the cluster of a test that fails is to stay.
 const KEEP: &str = "RAPIDSWAP_KEEP";
+
+/// The profile of the tests' nodes, unless another is asked for.
+const USUAL: &str = "rxe";
 
 /// How long a test may take: less than the test runner gives it, so that
 /// there is time to say what it hangs on.
@@ -88,16 +92,25 @@ pub fn accel() -> Result<AccelChoice> {
     }
 }
 
-/// A time limit, longer where the kernel checks everything it does.
+/// A time limit that is right on the release kernel by [`USUAL`], longer where
+/// the kernel checks everything it does or the profile's times are longer.
 pub fn scaled(limit: Duration) -> Result<Duration> {
-    Ok(limit * kernel_variant()?.patience())
+    Ok(limit * kernel_variant()?.patience() * longer(&profile())?)
 }
 
-/// What the tests' nodes are: `$RAPIDSWAP_PROFILE`, `rxe` by default.
+/// How many times as long as by [`USUAL`] something may take by a profile.
+/// Limits do not become shorter than they are: that something hangs need not be
+/// known sooner.
+fn longer(profile: &str) -> Result<u32> {
+    let scale = |name| Ok::<_, anyhow::Error>(Profile::load(name)?.time_scale.get());
+    Ok(scale(profile)?.div_ceil(scale(USUAL)?))
+}
+
+/// What the tests' nodes are: `$RAPIDSWAP_PROFILE`, [`USUAL`] by default.
 fn profile() -> String {
     let set = std::env::var("RAPIDSWAP_PROFILE").ok();
     set.filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "rxe".to_owned())
+        .unwrap_or_else(|| USUAL.to_owned())
 }
 
 /// Whether a test of that program may bring up a cluster: not if it is among
@@ -240,6 +253,18 @@ fn lock(name: &str) -> Result<Flock<File>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rapidswap::root;
+
+    #[test]
+    fn limits_follow_the_profile_and_none_is_shorter() {
+        let dir = tempfile::tempdir().expect("directory");
+        let slow = dir.path().join("slow.toml");
+        let text = std::fs::read_to_string(root().join("profiles/rxe.toml")).expect("shipped");
+        std::fs::write(&slow, text.replace("time_scale = 4", "time_scale = 10")).expect("file");
+        let longer = |name: &str| longer(name).expect(name);
+        assert_eq!((longer("rxe"), longer("mlx5")), (1, 1));
+        assert_eq!(longer(slow.to_str().expect("text")), 3);
+    }
 
     #[test]
     fn of_those_that_share_a_cluster_none_brings_one_up() {

@@ -36,14 +36,15 @@ pub fn watch(
     let run = TestRun::new(name);
     let mut seen = Seen::default();
     // What was gone before is not this test's.
-    let (allowed, nodes, limit) = match (Allowed::load(), scene.present(), scaled(limit)) {
-        (Ok(allowed), Ok(nodes), Ok(limit)) => (allowed, nodes, limit),
+    let (allowed, nodes, kernel) = match (Allowed::load(), scene.present(), kernel_variant()) {
+        (Ok(allowed), Ok(nodes), Ok(kernel)) => (allowed, nodes, kernel),
         (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => return failed(name, error),
     };
     seen.unseen = on_each(&nodes, |node| mark(node, &run, Node::mark_begin));
     let mut collected = None;
     if seen.unseen.is_empty() {
-        (seen.error, collected) = limited(scene, name, limit, test);
+        // As the test runner's own, it is longer for a slow kernel only.
+        (seen.error, collected) = limited(scene, name, limit * kernel.patience(), test);
     }
     look(scene, &nodes, &run, &allowed, &mut seen);
     Verdict {
