@@ -148,6 +148,11 @@ build:
 kernel *ARGS: build
     @exec "{{ kernel }}" "$@"
 
+# Build the modules, remoteswap.ko and those of tests: [--variant release|debug|host]
+[no-exit-message]
+modules *ARGS: build
+    @"{{ kernel }}" module "$@" module tests/*-ko >&2
+
 # Build the guests' root file system
 [no-exit-message]
 image: build
@@ -204,8 +209,8 @@ test-host-kernel: (_kernel "--variant" "host") image
 nextest *ARGS: build
     @exec "{{ just_executable() }}" --justfile "{{ justfile() }}" _nextest --locked --workspace "$@"
 
-# Everything that the tests need of this build, for other machines to run them: FILE.tar.zst
-archive FILE: build
+# Everything that the tests need of this build, for other machines to run them beside the cache: FILE.tar.zst
+archive FILE: _kernel modules image
     @cargo nextest archive --locked --workspace --archive-file "$1" >&2
 
 # A part of the tests of an archive, in a checkout at the same path: 1/3 FILE.tar.zst
@@ -229,10 +234,10 @@ _nextest *ARGS:
     trap 'exit 143' TERM HUP
     cargo nextest run "$@"
 
-# Keys of the cache for what takes long, a line each, NAME=KEY: [--variant release|debug]
+# Keys of the cache for what takes long, a line each, NAME=KEY: [--variant release|debug|host]
 cache-keys *ARGS: build
     @echo "kernel=$("{{ kernel }}" hash "$@")"
-    @echo "module=$("{{ kernel }}" hash --module "$@")"
+    @echo "modules=$("{{ kernel }}" hash "$@" --module module tests/*-ko | paste -sd -)"
     @echo "image=$("{{ release }}/rapidswap-images" key)-$("{{ release }}/rapidswap-images" key --posed-host)"
 
 # Fail if the sources are not as rustfmt writes them

@@ -111,8 +111,8 @@ pub struct Kernel {
     pub seconds: f64,
 }
 
-/// The sources of `remoteswap.ko` in this checkout.
-const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../module");
+/// The folder of `remoteswap.ko` in this checkout.
+pub const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../module");
 
 /// The kernel of this checkout, built now if the cache does not have it.
 pub fn ensure(variant: Variant, reporter: &Reporter) -> Result<Kernel> {
@@ -218,9 +218,9 @@ pub fn hash(variant: Variant) -> Result<String> {
     Builder::open_default(variant)?.hash(variant)
 }
 
-/// Hash under which the module `remoteswap.ko` of this checkout is cached for
-/// the kernel of this checkout.
-pub fn module_hash(variant: Variant) -> Result<String> {
-    let sources = module_sources::Sources::read(Path::new(MODULE))?;
+/// Hash under which the modules of a folder are cached for the kernel of this
+/// checkout.
+pub fn module_hash(variant: Variant, folder: &Path) -> Result<String> {
+    let sources = module_sources::Sources::read(folder)?;
     Ok(sources.hash(&hash(variant)?))
 }

@@ -23,8 +23,14 @@ struct Cli {
 enum Command {
     /// Builds the kernel, or finds it in the cache; prints where it is.
     Build(Build),
-    /// Builds kernel and module; prints where the module is.
-    Module(Build),
+    /// Builds kernel and modules; prints where the modules are.
+    Module {
+        #[command(flatten)]
+        build: Build,
+        /// Folders of modules [default: that of remoteswap.ko].
+        #[arg(value_name = "DIR", default_value = rapidswap_kernel::MODULE, hide_default_value = true)]
+        folders: Vec<PathBuf>,
+    },
     /// Makes a tar file of the kernel for machines that boot it; prints where.
     Package {
         /// Which kernel.
@@ -60,9 +66,9 @@ enum Command {
     Hash {
         #[command(flatten)]
         of: OfVariant,
-        /// That of remoteswap.ko for it instead.
-        #[arg(long)]
-        module: bool,
+        /// That of the modules in these folders for it instead, a line each.
+        #[arg(long = "module", value_name = "DIR", num_args = 1..)]
+        modules: Vec<PathBuf>,
     },
 }
 
@@ -158,11 +164,14 @@ fn run(command: Command) -> Result<()> {
             ));
             println!("{}", kernel.vmlinux.display());
         }
-        Command::Module(build) => {
+        Command::Module { build, folders } => {
             let kernel = build.kernel(&reporter)?;
             let variant = build.of.variant.into();
-            let module = rapidswap_kernel::module(&kernel, variant, &reporter)?;
-            println!("{}", module.display());
+            for folder in folders {
+                for module in rapidswap_kernel::modules(&kernel, variant, &folder, &reporter)? {
+                    println!("{}", module.display());
+                }
+            }
         }
         Command::Package { variant } => {
             let package = rapidswap_kernel::package(variant.into(), &reporter)?;
@@ -211,11 +220,16 @@ fn run(command: Command) -> Result<()> {
                 "checkpatch.pl --strict: {patches} patches, no remarks"
             ));
         }
-        Command::Hash { of, module: false } => {
+        Command::Hash { of, modules } if modules.is_empty() => {
             println!("{}", rapidswap_kernel::hash(of.variant.into())?);
         }
-        Command::Hash { of, module: true } => {
-            println!("{}", rapidswap_kernel::module_hash(of.variant.into())?);
+        Command::Hash { of, modules } => {
+            for folder in modules {
+                println!(
+                    "{}",
+                    rapidswap_kernel::module_hash(of.variant.into(), &folder)?
+                );
+            }
         }
     }
     Ok(())

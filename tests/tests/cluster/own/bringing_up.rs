@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use rapidswap_progress::{Event, Reporter, Stamped};
-use rapidswap_tests::rapidswap;
+use rapidswap_tests::rapidswap::{self, root};
 use rapidswap_tests::scene::{Scene, on_cluster, options};
 use rapidswap_vm::{Cluster, ModuleFolder, UpOptions};
 
@@ -77,25 +77,10 @@ fn steps(text: &str) -> Result<Vec<String>> {
     Ok(steps)
 }
 
-/// A module whose source is there to be built, and what it returns.
-fn module(dir: &Path, name: &str, answer: &str) -> Result<PathBuf> {
-    let folder = dir.join(name);
-    fs::create_dir(&folder)?;
-    fs::write(folder.join("Kbuild"), format!("obj-m := {name}.o\n"))?;
-    let source = format!(
-        r#"#include <linux/module.h>
-static int __init greet(void)
-{{
-	pr_warn("greetings from {name}\n");
-	return {answer};
-}}
-module_init(greet);
-MODULE_DESCRIPTION("greets");
-MODULE_LICENSE("GPL");
-"#
-    );
-    fs::write(folder.join(format!("{name}.c")), source)?;
-    Ok(folder)
+/// The folder of a module of this checkout. It is no test's own, so that
+/// machines which only run tests find it built.
+fn module(name: &str) -> PathBuf {
+    root().join(format!("tests/{name}-ko"))
 }
 
 #[test]
@@ -129,7 +114,7 @@ fn an_image_boots_as_it_is_and_programs_read_how() -> Result<()> {
 #[test]
 fn a_failure_leaves_nothing_unless_it_is_to_be_kept() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let folder = module(dir.path(), "unwilling", "-EINVAL")?;
+    let folder = module("unwilling");
     let folder = ["--no-link", "--module", folder.to_str().context("text")?];
     let place = dir.path().join("failures");
     let (output, kept) = failing_up(&folder, &[], &place)?;
@@ -192,8 +177,7 @@ fn a_node_that_does_not_boot_is_told_of_by_what_is_collected() -> Result<()> {
 
 #[test]
 fn a_module_of_ones_own_is_built_and_loaded_where_it_is_wanted() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let folder = module(dir.path(), "greeting", "0")?;
+    let folder = module("greeting");
     let wanted = UpOptions {
         memory_mib: 256,
         link: false,

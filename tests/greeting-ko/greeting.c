@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// A module of one's own that says so when it is loaded.
+
+#include <linux/module.h>
+
+static int __init greet(void)
+{
+	pr_warn("greetings from greeting\n");
+	return 0;
+}
+module_init(greet);
+
+MODULE_DESCRIPTION("greets");
+MODULE_LICENSE("GPL");
