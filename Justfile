@@ -254,7 +254,7 @@ fmt:
 [no-exit-message]
 lint:
     @cargo clippy --locked --workspace --all-targets -- --deny warnings
-    @shellcheck just .ci/run .ci/nightly tests/pose/pose.sh vm/src/supervisor/host/host.sh
+    @shellcheck just .ci/run tests/pose/pose.sh vm/src/supervisor/host/host.sh
 
 # checkpatch.pl --strict over the kernel series
 [no-exit-message]
