@@ -34,6 +34,20 @@ fn refused(args: &[&str]) -> (String, i32) {
 }
 
 #[test]
+fn the_readme_has_every_command() {
+    let help = include_str!("golden/help.txt");
+    let listed = help.split("Commands:\n").nth(1).expect("a list");
+    let listed = listed.split("\n\n").next().expect("an end");
+    let names = listed
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    for name in names.filter(|name| *name != "help") {
+        let line = format!("\n    rapidswap {name}");
+        assert!(include_str!("../README.md").contains(&line), "no {name}");
+    }
+}
+
+#[test]
 fn help_is_as_written_down() {
     let runtime = tempfile::tempdir().expect("temporary directory");
     let help = |args: &[&str]| text(&rapidswap(runtime.path(), args).stdout);
