@@ -1,11 +1,13 @@
 //! Turning it off and on again.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::remote_module::{connect, rmmod};
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
-use rapidswap_tests::scene::on_cluster;
+use rapidswap_tests::scene::{on_cluster, scaled};
 use rapidswap_tests::swap_area::{self, Backing};
 
 fn verify(swap: &Arrangement<'_>) -> Result<()> {
@@ -62,7 +64,7 @@ fn swapoff_under_a_running_program() -> Result<()> {
         let moved = swap.moved()?;
         ensure!(moved.loaded > out.loaded, "swapoff loaded nothing: {moved}");
         program.say("check")?;
-        all_right(&program.finish(std::time::Duration::from_secs(60))?, 16, 1)?;
+        all_right(&program.finish(scaled(Duration::from_secs(60))?)?, 16, 1)?;
         swap.end()
     })
 }
