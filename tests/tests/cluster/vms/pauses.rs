@@ -8,9 +8,10 @@ use anyhow::{Result, bail, ensure};
 use rapidswap_protocol::{ExitStatus, Output};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
-use rapidswap_tests::remote_module::wait_for_state;
+use rapidswap_tests::remote_module::{count, status, wait_for_state};
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{Scene, on_cluster, scaled};
+use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
 use rapidswap_tests::wait::wait_until;
 
@@ -118,6 +119,69 @@ fn in_the_middle_of_stores() -> Result<()> {
         let moved = swap.moved()?;
         eprintln!("whole: {whole}; {moved}");
         ensure!(whole || moved.lost + moved.load_failures > 0, "{moved}");
+        recovered(&swap)?;
+        swap.end()
+    })
+}
+
+/// A server that does not answer takes nothing from who comes later: what is
+/// read ahead of others leaves him the credits to ask for his page, and he can
+/// be killed while he waits.
+#[test]
+fn others_that_read_ahead_do_not_hold_up_a_fault() -> Result<()> {
+    /// As many as need all that can be asked for at a time, and more.
+    const READERS: usize = 4;
+    const READ: u64 = 1024;
+    /// How long a fault may wait where it cannot be killed.
+    const KILLED: Duration = Duration::from_secs(5);
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 128, Backing::Disk)?;
+        let limit = Limit::new(swap.client, 48)?;
+        let mut readers = Vec::new();
+        for _ in 0..READERS {
+            let mut reader = Steps::start(&limit, 8, Kind::Anonymous)?;
+            reader.run("fill 1 0..2048; pageout 0..2048; settle")?;
+            // So that much is read ahead from here on.
+            reader.check("check 1 0..1024", READ)?;
+            readers.push(reader);
+        }
+        let mut late = Steps::start(&limit, 1, Kind::Anonymous)?;
+        late.run("fill 1 0..256; pageout 0..256; settle")?;
+
+        scene.server.node.pause()?;
+        wait_until("the end of the session", scaled(TO_DISK)?, || {
+            let state = status(swap.client)?.remove("state");
+            Ok((state.as_deref() != Some("up")).then_some(()))
+        })?;
+        for reader in &mut readers {
+            reader.begin("check 1 1024..2048")?;
+        }
+        let waiting = || -> Result<usize> {
+            let tasks = swap.client.sh("cat /proc/[0-9]*/task/*/comm; true")?;
+            Ok(tasks.lines().filter(|comm| *comm == "page-pattern").count())
+        };
+        wait_until("loads that wait", scaled(TO_DISK)?, || {
+            Ok((count(swap.client, "loads_parked")? >= READERS as u64).then_some(()))
+        })?;
+        let before = waiting()?;
+        late.begin("check 1 0..1")?;
+        wait_until("the fault", scaled(TO_DISK)?, || {
+            let waits = count(swap.client, "loads_parked")?;
+            Ok((waits > READERS as u64).then_some(()))
+        })?;
+        drop(late);
+        wait_until("the end of what was killed", scaled(KILLED)?, || {
+            Ok((waiting()? < before).then_some(()))
+        })?;
+
+        scene.server.node.resume()?;
+        for mut reader in readers {
+            reader.answer()?.right(READ)?;
+            reader.end()?;
+        }
+        let moved = swap.moved()?;
+        ensure!(moved.lost + moved.load_failures == 0, "{moved}");
+        drop(limit);
         recovered(&swap)?;
         swap.end()
     })
