@@ -204,6 +204,10 @@ test-hosts *ARGS: image
 test-host-kernel: (_kernel "--variant" "host") image
     @"{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --profile host-kernel --package rapidswap-tests
 
+# Half an hour of allocating at the limit: nothing is killed, and every byte is right
+soak: build _kernel image
+    @"{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --profile soak --package rapidswap-tests
+
 # Unit and integration tests only: [NEXTEST ARGUMENTS…]
 [no-exit-message]
 nextest *ARGS: build

@@ -166,10 +166,19 @@ pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
 /// Runs a test on a cluster and watches its consoles. After a failure what can
 /// be had of the cluster is kept, and it is taken down.
 pub fn guarded(cluster: Cluster, test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
+    guarded_within(cluster, LIMIT, test)
+}
+
+/// The same with another time limit.
+pub fn guarded_within(
+    cluster: Cluster,
+    limit: Duration,
+    test: impl FnOnce(&Scene) -> Result<()>,
+) -> Result<()> {
     let scene = Scene::of(cluster)?;
     let name = this_test();
     let mut verdict = match unfit(&scene) {
-        Ok(None) => watch(&scene, &name, LIMIT, test),
+        Ok(None) => watch(&scene, &name, limit, test),
         Ok(Some(seen)) => Verdict::of(&name, seen),
         Err(error) => Verdict::of(&name, Seen::error(error)),
     };
