@@ -188,7 +188,7 @@ fn needed() -> Result<Vec<PathBuf>> {
     let clusters = Cluster::running()?;
     // One that has ended meanwhile needs nothing.
     let statuses = clusters.iter().filter_map(|cluster| cluster.status().ok());
-    Ok(statuses.map(|status| status.vmlinux).collect())
+    Ok(statuses.flat_map(|status| status.files).collect())
 }
 
 fn entries(root: &Path, needed: &[PathBuf]) -> Result<Vec<Entry>> {
@@ -278,6 +278,7 @@ pub fn mib(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisor::{Origin, Plan, plan};
     use std::time::Duration;
 
     fn put(root: &Path, path: &str, kib: usize, days: u64) -> PathBuf {
@@ -330,6 +331,30 @@ mod tests {
         // Used again, it is not the oldest any more.
         used(root, [&*old.join("vmlinux")]);
         assert_eq!(chosen(&[], total - (10 << 10)), [".unfinished-x", "middle"]);
+    }
+
+    #[test]
+    fn all_that_a_restored_cluster_has_stays() {
+        let dir = tempfile::tempdir().expect("directory");
+        let root = dir.path();
+        let mut places = Vec::new();
+        for place in ["kernel/out", "images", "module", "states"] {
+            places.push(put(root, &format!("{place}/mine"), 4, 9));
+            put(root, &format!("{place}/other"), 4, 1);
+        }
+        let [kernel, image, module, state] = &places[..] else {
+            panic!("four places");
+        };
+        let plan = Plan {
+            vmlinux: kernel.join("vmlinux"),
+            image: image.join("root.ext4"),
+            modules: vec![kernel.join("modules/a.ko"), module.join("remoteswap.ko")],
+            origin: Origin::State(state.clone()),
+            ..plan(1)
+        };
+        let all = entries(root, &plan.files()).expect("entries");
+        let going = names(&choose(all, disk_use(root), 0));
+        assert_eq!(going, ["other"; 4]);
     }
 
     #[test]

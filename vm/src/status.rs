@@ -38,6 +38,8 @@ pub struct Status {
     pub kernel_release: String,
     /// Its file, with line tables.
     pub vmlinux: PathBuf,
+    /// What it has from the cache: kernel, modules, image, saved state.
+    pub files: Vec<PathBuf>,
     /// Modules of somebody's own that nodes load.
     pub modules: Vec<NodeModule>,
     /// Whether there are links.

@@ -46,6 +46,8 @@ use children::Children;
 use faults::Links;
 use guest::Guest;
 use host::Parcel;
+#[cfg(test)]
+pub(crate) use plan::tests::plan;
 pub(crate) use plan::{HostPlan, LeaseOrder, LeaseReport, NodePlan, Origin, Plan};
 
 /// Name of the socket in the run directory.
@@ -190,6 +192,7 @@ fn start(
         link: plan.link,
         kernel_release: plan.kernel_release.clone(),
         vmlinux: plan.vmlinux.clone(),
+        files: plan.files(),
         cpus: plan.cpus,
         supervisor: std::process::id(),
         run_dir: run.to_owned(),

@@ -49,6 +49,20 @@ pub(crate) struct Plan {
     pub(crate) nodes: Vec<NodePlan>,
 }
 
+impl Plan {
+    /// What a running cluster has from the cache.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.vmlinux.clone(), self.image.clone()];
+        files.extend(self.modules.iter().cloned());
+        if let Origin::State(dir) = &self.origin {
+            files.push(dir.clone());
+        }
+        // Hosts have no image.
+        files.retain(|file| !file.as_os_str().is_empty());
+        files
+    }
+}
+
 /// What the nodes come from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Origin {
@@ -124,6 +138,63 @@ impl LeaseReport {
             Error::AlreadyUp(_) => LeaseReport::AlreadyUp,
             Error::Boot { node, reason, tail } => LeaseReport::BootFailed { node, reason, tail },
             other => LeaseReport::Failed(other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::options::UpOptions;
+
+    /// A plan for virtual machines none of whose files are there: the client
+    /// and that many servers.
+    pub(crate) fn plan(servers: u32) -> Plan {
+        let options = UpOptions::default();
+        let profile = Profile::load(&options.profile).expect("shipped");
+        let nodes = profile.nodes(servers).expect("addresses");
+        let nodes = nodes.into_iter().enumerate();
+        Plan {
+            name: options.name,
+            base: "/run".into(),
+            accel: Accel::Tcg,
+            accel_reason: "asked for".into(),
+            qemu: Qemu {
+                program: "/bin/qemu".into(),
+                version: "10.0".into(),
+                named: false,
+            },
+            origin: Origin::Boot,
+            start: Start {
+                restored: false,
+                reason: "asked for".into(),
+            },
+            vmlinux: "/cache/vmlinux".into(),
+            kernel: options.kernel,
+            kernel_release: "6.12".into(),
+            agent: "/build/agent".into(),
+            image: "/cache/root.ext4".into(),
+            programs: vec!["/build/rxe-setup".into()],
+            modules: vec!["/cache/remoteswap.ko".into()],
+            loads: Vec::new(),
+            link: true,
+            scratch: "/cache/scratch".into(),
+            cpus: 1,
+            disk_mib: 256,
+            server_mib: 256,
+            swap_to: "server".into(),
+            boot_deadline_s: 120,
+            build_s: 0.0,
+            nodes: nodes
+                .map(|(index, (name, address))| NodePlan {
+                    name,
+                    address: address.ip.to_string(),
+                    memory_mib: 512,
+                    swap_disk: index == 0,
+                    host: None,
+                })
+                .collect(),
+            profile,
         }
     }
 }
