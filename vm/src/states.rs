@@ -55,7 +55,7 @@ impl States {
     pub(crate) fn of(plan: &Plan, cache: &Path) -> Result<States> {
         Ok(States {
             dir: cache.join("states"),
-            key: key(plan)?,
+            key: key(plan, &programs::rapidswap()?)?,
         })
     }
 
@@ -161,8 +161,9 @@ fn is_half(path: &Path) -> bool {
 /// What a state depends on, as a name. The module is not among it: it is
 /// loaded later, from a share whose contents no node has looked at before.
 /// The host's boot is: a state is not synced to the disk, and one that a
-/// crash of the host has cut would not be told from a whole one.
-fn key(plan: &Plan) -> Result<String> {
+/// crash of the host has cut would not be told from a whole one. The agents
+/// have to do with this program, which is `own`.
+fn key(plan: &Plan, own: &Path) -> Result<String> {
     let likeness = Plan {
         name: String::new(),
         base: PathBuf::new(),
@@ -188,9 +189,9 @@ fn key(plan: &Plan) -> Result<String> {
     put(plan.qemu.identity().as_bytes());
     let json = serde_json::to_vec(&likeness);
     put(&json.map_err(|error| Error::Supervisor(error.to_string()))?);
-    let own = programs::rapidswap()?;
-    let files = [&own, &plan.agent, &plan.vmlinux, &plan.image];
-    for file in files.into_iter().chain(&plan.programs) {
+    let files = [&plan.agent, &plan.vmlinux, &plan.image];
+    let files = files.into_iter().chain(&plan.programs);
+    for file in files.map(PathBuf::as_path).chain([own]) {
         put(identity(file)?.as_bytes());
     }
     let mut key = format!("{:x}", hash.finalize());
@@ -214,6 +215,9 @@ fn identity(file: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Accel;
+    use crate::options::KernelVariant;
+    use crate::supervisor::plan;
 
     fn states(dir: &Path, key: &str) -> States {
         States {
@@ -276,6 +280,78 @@ mod tests {
             .filter(there)
             .collect();
         assert_eq!(left, ["a", "c", "d", "f"]);
+    }
+
+    /// A plan whose files are in `dir`, and a change to it.
+    fn changed(dir: &Path, change: impl FnOnce(&mut Plan)) -> String {
+        let file = |name: &str| {
+            let path = dir.join(name);
+            if !path.exists() {
+                fs::write(&path, name).expect("file");
+            }
+            path
+        };
+        let mut plan = Plan {
+            vmlinux: file("vmlinux"),
+            image: file("image"),
+            agent: file("agent"),
+            programs: vec![file("rxe-setup")],
+            ..plan(1)
+        };
+        plan.qemu.program = file("qemu");
+        change(&mut plan);
+        key(&plan, &file("rapidswap")).expect("a key")
+    }
+
+    #[test]
+    fn a_state_is_of_one_kernel_image_qemu_and_set_of_options() {
+        let temp = tempfile::tempdir().expect("temporary directory");
+        let dir = temp.path();
+        let first = changed(dir, |_| {});
+        let same: [fn(&mut Plan); 6] = [
+            |_| {},
+            |plan| plan.name = "another".into(),
+            |plan| plan.modules.push("/cache/another.ko".into()),
+            |plan| plan.swap_to = "server2".into(),
+            |plan| plan.server_mib = 64,
+            |plan| plan.origin = Origin::BootToSave,
+        ];
+        for (index, change) in same.into_iter().enumerate() {
+            assert_eq!(changed(dir, change), first, "{index}");
+        }
+        let other: [fn(&mut Plan); 10] = [
+            |plan| plan.qemu.version = "10.1".into(),
+            |plan| plan.accel = Accel::Kvm,
+            |plan| plan.cpus = 2,
+            |plan| plan.disk_mib = 512,
+            |plan| plan.nodes[0].memory_mib = 256,
+            |plan| plan.nodes.truncate(1),
+            |plan| plan.profile.link.mtu = None,
+            |plan| plan.kernel = KernelVariant::Debug.into(),
+            |plan| plan.programs.clear(),
+            // Another file, though it is like the first.
+            |plan| plan.vmlinux = plan.image.clone(),
+        ];
+        let mut keys = vec![first];
+        for change in other {
+            keys.push(changed(dir, change));
+        }
+        // Files of the same names with other contents.
+        for name in [
+            "vmlinux",
+            "image",
+            "qemu",
+            "agent",
+            "rxe-setup",
+            "rapidswap",
+        ] {
+            fs::write(dir.join(name), format!("another {name}")).expect("file");
+            keys.push(changed(dir, |_| {}));
+        }
+        let all = keys.len();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), all, "two have the same state");
     }
 
     #[test]
