@@ -100,3 +100,79 @@ impl fmt::Display for Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Outcome;
+    use crate::status::{Gone, NodeStatus};
+    use crate::supervisor::plan;
+
+    #[test]
+    fn a_status_reads_as_written_down() {
+        let plan = plan(2);
+        let node = |name: &str, state: NodeState, link_up: bool, pid: u32| NodeStatus {
+            name: name.into(),
+            state,
+            link_up,
+            address: "10.77.0.1".into(),
+            memory_mib: 512,
+            pid,
+            console: format!("/run/{name}/console.log").into(),
+            command_line: "/run/qemu.txt".into(),
+            swap_area: None,
+        };
+        let gone = Gone {
+            outcome: Outcome::GuestPanic,
+            reason: "its kernel panicked".into(),
+        };
+        let mut faults = crate::LinkFaults {
+            loss: "1%".parse().expect("a share"),
+            ..Default::default()
+        };
+        faults.part("server", "client");
+        let status = Status {
+            name: plan.name.clone(),
+            accel: plan.accel,
+            accel_reason: plan.accel_reason.clone(),
+            start: plan.start.clone(),
+            build_s: 0.31,
+            up_s: 2.04,
+            link_s: 1.01,
+            swap: true,
+            kernel: plan.kernel.clone(),
+            kernel_release: plan.kernel_release.clone(),
+            vmlinux: plan.vmlinux.clone(),
+            files: plan.files(),
+            modules: Vec::new(),
+            link: true,
+            cpus: 1,
+            supervisor: 100,
+            run_dir: "/run".into(),
+            profile: plan.profile.clone(),
+            link_faults: faults,
+            server_mib: 256,
+            swap_to: "server".into(),
+            nodes: vec![
+                node("client", NodeState::Up, true, 101),
+                node("server", NodeState::Paused, false, 102),
+                node("server2", NodeState::Gone(gone), true, 103),
+            ],
+            splats: 1,
+        };
+        let counters = "rswpout 512\nrswpout_fail 1\nrswpout_disk 2\nrswpin 256\nrswpin_fail 3\n\
+            rswpin_lost 4\npswpout 5\npswpin 6\nswap_ra 7\nswap_ra_hit 8\n";
+        let server = serde_json::json!({
+            "clients": [{ "capacity_bytes": 64 << 20 }],
+            "free_bytes": 192 << 20,
+        });
+        let report = Report {
+            status,
+            counters: Some(Counters::parse(counters).expect("all of them")),
+            module: Some([("state".to_owned(), "up".to_owned())].into()),
+            servers: [("server".to_owned(), server)].into(),
+        };
+        let golden = include_str!("../tests/golden/status.txt");
+        assert_eq!(report.to_string() + "\n", golden);
+    }
+}

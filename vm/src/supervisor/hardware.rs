@@ -106,3 +106,37 @@ impl Handed {
         self.0.iter().map(AsRawFd::as_raw_fd).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::printable;
+    use crate::qemu::QEMU;
+    use crate::supervisor::plan;
+
+    /// The command line of a node of a cluster with that many servers.
+    fn line(servers: u32, index: usize) -> String {
+        let fds = Descriptors {
+            monitor: 10,
+            port: 11,
+            share: 13,
+            swap: (index == 0).then_some(12),
+        };
+        let machine = machine(&plan(servers), index, Path::new("/run"), &fds);
+        printable(QEMU, &machine.args())
+    }
+
+    #[test]
+    fn a_third_node_is_joined_by_the_switch() {
+        let golden = include_str!("../../tests/golden/qemu-switched.txt");
+        assert_eq!(line(2, 2), golden);
+        let paths = |line: &str| {
+            let link = line.lines().find(|line| line.contains("-netdev"));
+            link.expect("a link").to_owned()
+        };
+        assert!(paths(&line(2, 0)).contains("remote.path=/run/client.switch"));
+        // Two are joined directly.
+        assert!(paths(&line(1, 0)).contains("remote.path=/run/server.link"));
+        assert!(paths(&line(1, 1)).contains("remote.path=/run/client.link"));
+    }
+}

@@ -172,3 +172,38 @@ pub(super) fn leave(stream: &UnixStream) -> io::Result<()> {
     while rest.read(&mut buffer)? > 0 {}
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::plan;
+
+    #[test]
+    fn the_command_line_of_ssh_is_as_written_down() {
+        let plan = plan(1);
+        let ssh = serde_json::from_str(r#"["-p", "2222", "root@host one"]"#);
+        let host = HostPlan {
+            ssh: ssh.expect("words"),
+            netdev: "enp1s0".into(),
+            disk: None,
+            build_id: "0123abcd".into(),
+        };
+        let parcel = Parcel {
+            path: "/run/payload.tar.gz".into(),
+            bytes: 4_000_000,
+            sha256: "fedc".into(),
+        };
+        let line = |node: usize, host: &HostPlan| {
+            let args = arguments(host, &plan.nodes[node], &plan, &parcel);
+            printable("ssh", &args).replace(&SCRIPT.len().to_string(), "LENGTH")
+        };
+        assert_eq!(line(0, &host), include_str!("../../tests/golden/ssh.txt"));
+        // A disk of the host's own, and a node that does not swap.
+        let disk = HostPlan {
+            disk: Some("/dev/nvme0n1".into()),
+            ..host
+        };
+        assert!(line(0, &disk).contains("/dev/nvme0n1"));
+        assert!(line(1, &disk).ends_with("enp1s0 none'\n"));
+    }
+}
