@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rapidswap_progress::Reporter;
 use serde::{Deserialize, Serialize};
@@ -21,15 +21,32 @@ use crate::options::AccelChoice;
 use crate::probe;
 use crate::qemu::Qemu;
 
-/// A guest that boots under KVM at all does so in a fraction of this.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// How long an answer is waited for. A guest that boots under KVM at all does
+/// so in a fraction of this.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// Without the time in which the host is too busy to run a guest that has
+    /// said something.
+    undisturbed: Duration,
+    /// With it.
+    in_all: Duration,
+}
 
-/// For who wants KVM or nothing, on a host that may be busy.
-const PATIENT_DEADLINE: Duration = Duration::from_secs(30);
+/// For who wants KVM or nothing.
+const PATIENT: Patience = Patience {
+    undisturbed: Duration::from_secs(10),
+    in_all: Duration::from_secs(30),
+};
 
-/// How long an answer is waited for where TCG does as well. A guest that has
-/// not booted by then may still do so, which counts from the next time on.
-const FIRST_ANSWER: Duration = Duration::from_millis(2500);
+/// Where TCG does as well. A guest that has not booted by then may still do
+/// so, which counts from the next time on.
+const FIRST_ANSWER: Patience = Patience {
+    undisturbed: Duration::from_millis(2500),
+    in_all: Duration::from_secs(10),
+};
+
+/// How often it is looked whether the time is over.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The file in the cache that remembers.
 const VERDICTS: &str = "kvm-verdicts.json";
@@ -117,16 +134,21 @@ fn probe(
     key: String,
     reporter: &Reporter,
 ) -> Result<Verdict> {
-    let (deadline, patience) = match choice {
-        AccelChoice::Kvm => (PATIENT_DEADLINE, PATIENT_DEADLINE + DEADLINE),
-        _ => (DEADLINE, FIRST_ANSWER),
+    let patience = match choice {
+        AccelChoice::Kvm => PATIENT,
+        _ => FIRST_ANSWER,
     };
-    let step = reporter.step("kvm probe", FIRST_ANSWER);
+    let step = reporter.step("kvm probe", FIRST_ANSWER.undisturbed);
     let (sender, answer) = channel();
+    let (speaking, spoken) = channel();
     let (kernel, program) = (kernel.to_owned(), qemu.program.clone());
     let remembers = (file.clone(), key.clone());
     let body = move || {
-        let verdict = match probe::boots(&program, &kernel, Accel::Kvm, deadline) {
+        let speaks = |process| {
+            let _ = speaking.send(process);
+        };
+        let booted = probe::boots(&program, &kernel, Accel::Kvm, patience.in_all, speaks);
+        let verdict = match booted {
             Ok(took) => Verdict {
                 works: true,
                 reason: format!("a guest booted in {:.1} s", took.as_secs_f64()),
@@ -141,15 +163,28 @@ fn probe(
     };
     let thread = thread::Builder::new().name("kvm probe".into()).spawn(body);
     thread.what(|| "cannot start a thread".into())?;
-    let verdict = answer.recv_timeout(patience).unwrap_or_else(|_| {
-        let seconds = patience.as_secs_f64();
+    let (since, mut process) = (Instant::now(), None);
+    let verdict = loop {
+        if let Ok(verdict) = answer.recv_timeout(LOOK) {
+            break verdict;
+        }
+        process = process.or_else(|| spoken.try_recv().ok());
+        let kept = process.map_or(Duration::ZERO, probe::kept_waiting);
+        let took = since.elapsed();
+        // At the end of all its time the probe says so itself, if it can.
+        if took.saturating_sub(kept) < patience.undisturbed && took < 2 * patience.in_all {
+            continue;
+        }
+        let seconds = took.as_secs_f64();
         let verdict = Verdict {
             works: false,
-            reason: format!("/dev/kvm is there, but no guest had booted with it after {seconds} s"),
+            reason: format!(
+                "/dev/kvm is there, but no guest had booted with it after {seconds:.1} s"
+            ),
         };
         remember(&file, key, &verdict);
-        verdict
-    });
+        break verdict;
+    };
     step.done(&verdict.reason);
     Ok(verdict)
 }
@@ -276,7 +311,8 @@ mod tests {
         let qemu = shim(dir, "echo $$ >> \"$0.started\"; exec sleep 1000");
         let started = Instant::now();
         let choice = decide(dir, AccelChoice::Auto, &qemu).expect("falls back");
-        assert!(started.elapsed() < FIRST_ANSWER + Duration::from_secs(1));
+        // It sleeps, so that no other work keeps it from running.
+        assert!(started.elapsed() < FIRST_ANSWER.undisturbed + Duration::from_secs(1));
         assert_eq!(choice.accel, Accel::Tcg);
         assert!(choice.reason.contains("no guest had booted"), "{choice:?}");
         let again = Instant::now();
@@ -300,7 +336,11 @@ mod tests {
         let qemu = shim(dir, "echo 'kvm: no such luck' >&2; kill -SEGV $$");
         let started = Instant::now();
         let choice = decide(dir, AccelChoice::Auto, &qemu).expect("falls back");
-        assert!(started.elapsed() < FIRST_ANSWER, "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() < FIRST_ANSWER.undisturbed,
+            "{:?}",
+            started.elapsed()
+        );
         assert_eq!(choice.accel, Accel::Tcg);
         assert!(choice.reason.contains("kvm: no such luck"), "{choice:?}");
         let error = decide(dir, AccelChoice::Kvm, &qemu).expect_err("hard");

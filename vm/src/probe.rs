@@ -1,7 +1,7 @@
 //! Boots a kernel to its first program and sees whether that lives.
 
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::device::{Accel, Board, Control, Device, Entropy, PanicWatch, SerialStream};
+use crate::device::{Accel, Board, Control, Entropy, PanicWatch, SerialStream};
 use crate::machine::Machine;
 use crate::qmp::{Event, Qmp};
 use crate::sys;
@@ -18,20 +18,58 @@ use crate::sys;
 const ALIVE: &[u8] = b"rapidswap-probe: user space is alive\n";
 
 /// Boots `kernel` with a program of its own until that has printed a line on
-/// the console. Gives the time this took, or what came instead.
+/// the console. Gives the time this took, or what came instead; `speaks` is
+/// told QEMU's process when the guest begins to say something.
 pub(crate) fn boots(
     qemu: &Path,
     kernel: &Path,
     accel: Accel,
     deadline: Duration,
+    speaks: impl FnOnce(u32),
 ) -> Result<Duration, String> {
     let started = Instant::now();
     let probe = Probe::start(qemu, kernel, accel).map_err(|error| format!("no probe: {error}"))?;
     let until = started + deadline;
-    match probe.watch(until) {
+    match probe.watch(until, speaks) {
         Ok(()) => Ok(started.elapsed()),
         Err(reason) => Err(reason
             .unwrap_or_else(|| format!("no guest boots with it within {} s", deadline.as_secs()))),
+    }
+}
+
+/// How long a process that was ready to run has waited for a processor: the
+/// thread of it that has waited longest. Nothing where the kernel does not say.
+pub(crate) fn kept_waiting(process: u32) -> Duration {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task"));
+    let waited = threads
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|thread| {
+            let said = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            // Time run, time waited, both in ns, and how often it ran.
+            said.split_whitespace().nth(1)?.parse().ok()
+        });
+    Duration::from_nanos(waited.max().unwrap_or(0))
+}
+
+/// The least that boots a kernel, with the console and the control channel on
+/// inherited descriptors.
+fn machine(accel: Accel, kernel: &Path, initrd: &Path, [console, control]: [RawFd; 2]) -> Machine {
+    Machine {
+        kernel: kernel.into(),
+        initrd: initrd.into(),
+        devices: vec![
+            Box::new(Board {
+                accel,
+                memory_mib: 256,
+                cpus: 1,
+            }),
+            Box::new(PanicWatch),
+            Box::new(SerialStream { fd: console }),
+            Box::new(Control { fd: control }),
+            Box::new(Entropy),
+        ],
     }
 }
 
@@ -51,24 +89,8 @@ impl Probe {
         let (monitor, far_monitor) = UnixStream::pair()?;
         let (far_console, far_monitor) = (OwnedFd::from(far_console), OwnedFd::from(far_monitor));
         let inherited = [far_console.as_raw_fd(), far_monitor.as_raw_fd()];
-        let devices: Vec<Box<dyn Device>> = vec![
-            Box::new(Board {
-                accel,
-                memory_mib: 256,
-                cpus: 1,
-            }),
-            Box::new(PanicWatch),
-            Box::new(SerialStream { fd: inherited[0] }),
-            Box::new(Control { fd: inherited[1] }),
-            Box::new(Entropy),
-        ];
-        let machine = Machine {
-            kernel: kernel.into(),
-            initrd: initrd.path().into(),
-            devices,
-        };
         let mut command = Command::new(qemu);
-        command.args(machine.args());
+        command.args(machine(accel, kernel, initrd.path(), inherited).args());
         let complaints = tempfile::NamedTempFile::new()?;
         command
             .stdin(Stdio::null())
@@ -85,7 +107,7 @@ impl Probe {
     }
 
     /// `Ok` when the program lives; else a reason, or none if time ran out.
-    fn watch(&self, until: Instant) -> Result<(), Option<String>> {
+    fn watch(&self, until: Instant, speaks: impl FnOnce(u32)) -> Result<(), Option<String>> {
         let told = |error: io::Error| Some(error.to_string());
         // A processor that stops is the end of the wait, not only a deadline:
         // QEMU itself would sit there for ever.
@@ -104,7 +126,7 @@ impl Probe {
             });
             let _ = sender.send(qmp);
         });
-        let mut seen = Vec::new();
+        let (mut seen, mut speaks) = (Vec::new(), Some(speaks));
         let mut buffer = [0; 4096];
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -120,7 +142,12 @@ impl Probe {
                     let status = status.unwrap_or_else(|| self.complaint());
                     return Err(Some(format!("no guest boots with it ({status})")));
                 }
-                Ok(count) => seen.extend_from_slice(&buffer[..count]),
+                Ok(count) => {
+                    seen.extend_from_slice(&buffer[..count]);
+                    if let Some(speaks) = speaks.take() {
+                        speaks(self.qemu.id());
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(None),
                 Err(error) => return Err(Some(error.to_string())),
@@ -201,6 +228,7 @@ fn first_program() -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::printable;
     use crate::qemu::QEMU;
     use std::io::BufRead;
     use std::os::unix::fs::PermissionsExt;
@@ -227,6 +255,39 @@ mod tests {
     }
 
     #[test]
+    fn the_command_line_is_as_written_down() {
+        let (kernel, initrd) = (Path::new("/cache/vmlinux"), Path::new("/tmp/initrd"));
+        let machine = machine(Accel::Kvm, kernel, initrd, [10, 11]);
+        let line = printable(QEMU, &machine.args());
+        assert_eq!(line, include_str!("../tests/golden/qemu-probe.txt"));
+    }
+
+    #[test]
+    fn what_waits_for_a_processor_is_told_from_what_sleeps() {
+        let start = |script: &str| {
+            let mut command = Command::new("taskset");
+            command.args(["--cpu-list", "0", "sh", "-c", script]);
+            sys::tie(&mut command, &[]);
+            command.spawn().expect("it starts")
+        };
+        // Three that want all of one processor, and one that wants nothing.
+        let mut spinning = [(); 3].map(|()| start("while :; do :; done"));
+        let mut sleeping = start("exec sleep 1000");
+        let until = Instant::now() + Duration::from_secs(20);
+        let waited = || kept_waiting(spinning[0].id());
+        while waited() < Duration::from_millis(500) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(50));
+        }
+        let (spun, slept) = (waited(), kept_waiting(sleeping.id()));
+        for child in spinning.iter_mut().chain([&mut sleeping]) {
+            child.kill().expect("killed");
+            child.wait().expect("reaped");
+        }
+        assert!(spun >= Duration::from_millis(500), "{spun:?}");
+        assert!(slept < spun / 2, "{slept:?} of {spun:?}");
+    }
+
+    #[test]
     fn a_kernel_that_is_none_does_not_boot() {
         let kernel = tempfile::NamedTempFile::new().expect("file");
         let reason = boots(
@@ -234,6 +295,7 @@ mod tests {
             kernel.path(),
             Accel::Tcg,
             Duration::from_secs(60),
+            |_| {},
         )
         .expect_err("none");
         assert!(reason.contains("QEMU ended"), "{reason}");

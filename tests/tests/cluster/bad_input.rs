@@ -1,5 +1,8 @@
 //! What users get wrong: one clear line, a non-zero exit, nothing left running.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use anyhow::{Result, ensure};
 use rapidswap_tests::rapidswap::{command, refusal, run};
 use rapidswap_tests::scene::on_cluster;
@@ -98,6 +101,26 @@ fn no_qemu() -> Result<()> {
         line.contains("qemu-system-x86") && line.contains("apt install"),
         "{line}"
     );
+    ensure!(Cluster::attach(NOBODY).is_err());
+    Ok(())
+}
+
+/// A KVM that ends at once is no reason to wait, and a demand for it fails.
+#[test]
+fn kvm_that_does_not_work() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let qemu = dir.path().join("qemu");
+    fs::write(&qemu, "#!/bin/sh\necho 'no such luck' >&2\n")?;
+    fs::set_permissions(&qemu, PermissionsExt::from_mode(0o755))?;
+    let output = command(&["up", "--name", NOBODY, "--accel", "kvm", "--no-swap"])
+        .env("RAPIDSWAP_QEMU", &qemu)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(96), "{output:?}");
+    let reason = said
+        .lines()
+        .filter(|line| line.contains("--accel kvm: ") && line.contains("no such luck"));
+    ensure!(reason.count() == 1, "{said}");
     ensure!(Cluster::attach(NOBODY).is_err());
     Ok(())
 }

@@ -63,7 +63,8 @@ impl Device for SerialStream {
     }
 
     fn kernel_args(&self) -> Vec<String> {
-        words("console=ttyS0,115200 loglevel=5")
+        // Notices too, so that a slow guest is told from one that never began.
+        words("console=ttyS0,115200 loglevel=6")
     }
 }
 
