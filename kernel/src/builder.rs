@@ -99,6 +99,11 @@ impl Builder {
             .ok_or_else(|| Error::NoSource("the finished kernel has vanished".to_owned()))
     }
 
+    /// The kernel, if it is there already.
+    pub(crate) fn built(&self, variant: Variant) -> Result<Option<Kernel>> {
+        Ok(self.finished(variant, &self.hash(variant)?, Instant::now()))
+    }
+
     fn finished(&self, variant: Variant, hash: &str, started: Instant) -> Option<Kernel> {
         let kernel = Kernel::collected(&self.cache.out().join(hash), started)?;
         Some(Kernel {

@@ -120,6 +120,12 @@ pub fn ensure(variant: Variant, reporter: &Reporter) -> Result<Kernel> {
     Builder::open_default(variant)?.ensure(variant, started, reporter)
 }
 
+/// The `vmlinux` of the kernel of this checkout, if the cache has it.
+pub fn built(variant: Variant) -> Result<Option<PathBuf>> {
+    let built = Builder::open_default(variant)?.built(variant)?;
+    Ok(built.map(|kernel| kernel.vmlinux))
+}
+
 /// The module `remoteswap.ko` of this checkout for `kernel`, as by [`modules`].
 pub fn module(kernel: &Kernel, variant: Variant, reporter: &Reporter) -> Result<PathBuf> {
     let mut modules = modules(kernel, variant, Path::new(MODULE), reporter)?;

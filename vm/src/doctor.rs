@@ -7,12 +7,14 @@ use std::path::Path;
 use std::process::Command;
 
 use nix::sys::statvfs::statvfs;
+use rapidswap_kernel::Variant;
+use rapidswap_progress::Reporter;
 use serde::Serialize;
 
 use crate::accel;
 use crate::clean;
 use crate::device::Accel;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::AccelChoice;
 use crate::prepare::cache;
 use crate::qemu::Qemu;
@@ -27,6 +29,9 @@ const DISK_GIB: u64 = 10;
 
 /// More than one checkout needs.
 const CACHE_GIB: u64 = 20;
+
+/// What to do where there is not as much.
+const ELSEWHERE: &str = "export XDG_CACHE_HOME=/a/place/with/more";
 
 /// What two nodes as they are by default have, and what runs beside them.
 const MEMORY_MIB: u64 = 3 * 1024;
@@ -86,6 +91,15 @@ fn good(item: &'static str, seen: String) -> Finding {
     }
 }
 
+fn fair(item: &'static str, seen: String, mend: &[&str]) -> Finding {
+    Finding {
+        item,
+        verdict: Verdict::Fair,
+        seen,
+        mend: mend.iter().map(|&line| line.to_owned()).collect(),
+    }
+}
+
 fn bad(item: &'static str, seen: String, mend: impl Into<Vec<String>>) -> Finding {
     Finding {
         item,
@@ -95,30 +109,47 @@ fn bad(item: &'static str, seen: String, mend: impl Into<Vec<String>>) -> Findin
     }
 }
 
-/// Looks at everything. Nothing is installed or changed.
+/// Looks at everything. Nothing is installed or changed, save that whether a
+/// guest boots with KVM is tried if nobody has, and remembered.
 pub fn examine() -> Result<Vec<Finding>> {
     let cache = cache()?;
     let qemu = Qemu::find();
+    let kernel = rapidswap_kernel::built(Variant::Release).ok().flatten();
     Ok(vec![
-        packages(),
-        match &qemu {
-            Ok(qemu) => good("qemu", qemu.version.clone()),
-            Err(error) => bad("qemu", error.to_string(), []),
-        },
-        kvm(&cache, qemu.as_ref().ok()),
+        packages(Path::new(WRAPPER)),
+        self::qemu(&qemu),
+        kvm(&cache, qemu.as_ref().ok(), kernel.as_deref()),
         namespaces(),
         disk(&cache),
         cache_size(&cache),
         memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()),
-        processors(),
+        processors(std::thread::available_parallelism().map_or(1, usize::from)),
         run_directory(&rundir::base()),
     ])
 }
 
+fn qemu(found: &Result<Qemu>) -> Finding {
+    let error = match found {
+        Ok(qemu) => return good("qemu", qemu.version.clone()),
+        Err(error) => error,
+    };
+    let mend: &[&str] = match error {
+        Error::MissingQemu(_) => &["sudo apt-get install qemu-system-x86"],
+        Error::OldQemu(_) => &[
+            "sudo apt-get install --target-release $(. /etc/os-release && echo $VERSION_CODENAME)-backports qemu-system-x86",
+            "export RAPIDSWAP_QEMU=/path/of/a/newer/qemu-system-x86_64",
+        ],
+        // The one that the user names is not there, or cannot be run.
+        _ => &["unset RAPIDSWAP_QEMU"],
+    };
+    let mend: Vec<_> = mend.iter().map(|&line| line.to_owned()).collect();
+    bad("qemu", error.to_string(), mend)
+}
+
 /// What `host-packages.txt` and `host-tools.txt` ask for.
-fn packages() -> Finding {
+fn packages(wrapper: &Path) -> Finding {
     let item = "packages";
-    let output = Command::new(WRAPPER).env("JUST_SETUP", "print").output();
+    let output = Command::new(wrapper).env("JUST_SETUP", "print").output();
     match output {
         Ok(output) if output.status.success() => {
             let text = String::from_utf8_lossy(&output.stdout);
@@ -136,43 +167,70 @@ fn packages() -> Finding {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             bad(item, said, [])
         }
-        Err(error) => bad(item, format!("cannot run {WRAPPER}: {error}"), []),
+        Err(error) => {
+            let (seen, root) = (wrapper.display(), wrapper.parent().unwrap_or(wrapper));
+            let mend = format!("git -C {} checkout -- just", root.display());
+            bad(item, format!("cannot run {seen}: {error}"), [mend])
+        }
     }
 }
 
-fn kvm(cache: &Path, qemu: Option<&Qemu>) -> Finding {
-    let fair = |seen: String, mend: &[&str]| Finding {
-        item: "kvm",
-        verdict: Verdict::Fair,
-        seen,
-        mend: mend.iter().map(|&line| line.to_owned()).collect(),
-    };
+/// What KVM is asked to be used for, said after the reason why it is not.
+const SLOWER: &str = "clusters run with tcg, slower";
+
+fn kvm(cache: &Path, qemu: Option<&Qemu>, kernel: Option<&Path>) -> Finding {
+    let item = "kvm";
     let Some(qemu) = qemu else {
-        return fair(
-            "without QEMU nobody knows whether a guest boots with it".into(),
-            &[],
-        );
+        let seen = "without QEMU nobody knows whether a guest boots with it";
+        return fair(item, seen.into(), &[]);
     };
-    match accel::known(AccelChoice::Auto, qemu) {
-        Ok(Some(choice)) if choice.accel == Accel::Tcg => {
-            let mend: &[&str] = if choice.reason.contains("permission") {
-                &["sudo usermod --append --groups kvm $USER && newgrp kvm"]
-            } else {
-                &["sudo modprobe --all kvm_intel kvm_amd"]
-            };
-            fair(
-                format!("{}: clusters run with tcg, slower", choice.reason),
-                mend,
-            )
+    if let Ok(Some(choice)) = accel::known(AccelChoice::Auto, qemu) {
+        let mend: &[&str] = if choice.reason.contains("permission") {
+            &["sudo usermod --append --groups kvm $USER && newgrp kvm"]
+        } else {
+            &["sudo modprobe --all kvm_intel kvm_amd"]
+        };
+        return fair(item, format!("{}: {SLOWER}", choice.reason), mend);
+    }
+    let known = accel::remembered(cache, qemu).or_else(|| {
+        // No longer than it takes to see that it does not work.
+        let (choice, silent) = (AccelChoice::Auto, Reporter::silent());
+        let choice = accel::probed(choice, kernel?, qemu, cache, &silent).ok()?;
+        Some((choice.accel == Accel::Kvm, choice.reason))
+    });
+    match known {
+        Some((true, reason)) => good(item, reason),
+        Some((false, reason)) => {
+            let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+            broken_kvm(&reason, cpu.contains(" hypervisor "))
         }
-        _ => match accel::remembered(cache, qemu) {
-            Some((true, reason)) => good("kvm", reason),
-            Some((false, reason)) => fair(format!("{reason}: clusters run with tcg, slower"), &[]),
-            None => fair(
-                "/dev/kvm can be opened; whether a guest boots with it is not known yet".into(),
-                &["./just up"],
+        None => fair(
+            item,
+            "no kernel is built yet to see whether a guest boots with it".into(),
+            &["./just kernel"],
+        ),
+    }
+}
+
+/// There is a device file, and no guest boots.
+fn broken_kvm(reason: &str, is_guest: bool) -> Finding {
+    let seen = format!("{reason}: {SLOWER}");
+    let again = "./just up --accel kvm";
+    let reload =
+        "sudo modprobe --remove kvm_intel kvm_amd kvm; sudo modprobe --all kvm_intel kvm_amd";
+    match is_guest {
+        false => fair("kvm", seen, &[reload, again]),
+        true => fair(
+            "kvm",
+            format!(
+                "{seen}; this host is a virtual machine, and the one that it runs on has to let it:"
             ),
-        },
+            &[
+                "echo 'options kvm_intel nested=1' | sudo tee /etc/modprobe.d/nested.conf  # there",
+                reload,
+                again,
+            ],
+        ),
     }
 }
 
@@ -202,16 +260,15 @@ fn disk(cache: &Path) -> Finding {
     let built = cache.join("kernel/out").exists();
     match (free >= DISK_GIB << 10, built) {
         (true, _) => good("disk", seen),
-        (false, true) => Finding {
-            item: "disk",
-            verdict: Verdict::Fair,
-            seen: format!("{seen}, and a kernel from scratch wants {DISK_GIB} GiB"),
-            mend: vec!["set XDG_CACHE_HOME to a place with more".into()],
-        },
+        (false, true) => fair(
+            "disk",
+            format!("{seen}, and a kernel from scratch wants {DISK_GIB} GiB"),
+            &[ELSEWHERE],
+        ),
         (false, false) => bad(
             "disk",
             format!("{seen}, and the first build wants {DISK_GIB} GiB"),
-            ["set XDG_CACHE_HOME to a place with more".into()],
+            [ELSEWHERE.to_owned()],
         ),
     }
 }
@@ -222,12 +279,7 @@ fn cache_size(cache: &Path) -> Finding {
     let seen = format!("{} in {}", clean::mib(bytes), cache.display());
     match bytes >> 30 < CACHE_GIB {
         true => good("cache", seen),
-        false => Finding {
-            item: "cache",
-            verdict: Verdict::Fair,
-            seen,
-            mend: vec!["./just clean".into()],
-        },
+        false => fair("cache", seen, &["./just clean"]),
     }
 }
 
@@ -253,17 +305,16 @@ fn memory(meminfo: &str) -> Finding {
     }
 }
 
-fn processors() -> Finding {
-    let count = std::thread::available_parallelism().map_or(1, usize::from);
-    let seen = format!("{count}");
+fn processors(count: usize) -> Finding {
     match count {
-        0 | 1 => Finding {
-            item: "processors",
-            verdict: Verdict::Fair,
-            seen: format!("{seen}: two nodes take turns on it"),
-            mend: Vec::new(),
-        },
-        _ => good("processors", seen),
+        0 | 1 => fair(
+            "processors",
+            format!(
+                "{count}: two nodes take turns on it; with a second one all takes half as long"
+            ),
+            &[],
+        ),
+        _ => good("processors", count.to_string()),
     }
 }
 
@@ -304,10 +355,57 @@ mod tests {
         assert_eq!(run_directory(Path::new(&long)).verdict, Verdict::Bad);
     }
 
+    /// A QEMU that ends at once, whose guests therefore do not boot.
+    fn useless(dir: &Path) -> Qemu {
+        let program = dir.join("qemu");
+        fs::write(&program, "#!/bin/sh\necho no such luck >&2\n").expect("written");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&program, mode).expect("executable");
+        Qemu {
+            program,
+            version: "10.0".into(),
+            named: true,
+        }
+    }
+
     #[test]
-    fn a_line_each_with_what_mends_it() {
-        let finding = bad("disk", "full".into(), ["rm something".to_owned()]);
-        let expected = "BAD   disk         full\n                -> rm something";
-        assert_eq!(finding.to_string(), expected);
+    fn kvm_is_tried_once_if_there_is_a_kernel() {
+        let temp = tempfile::tempdir().expect("temporary directory");
+        let (dir, cache) = (temp.path(), temp.path().join("cache"));
+        let qemu = useless(dir);
+        let unknown = kvm(&cache, Some(&qemu), None);
+        assert_eq!(unknown.mend, ["./just kernel"]);
+        let kernel = dir.join("vmlinux");
+        fs::write(&kernel, "none").expect("written");
+        let tried = kvm(&cache, Some(&qemu), Some(&kernel));
+        assert_eq!(tried.verdict, Verdict::Fair);
+        assert!(tried.seen.contains("no such luck"), "{}", tried.seen);
+        assert!(!tried.mend.is_empty());
+        // What it came to is remembered, kernel or not.
+        assert_eq!(kvm(&cache, Some(&qemu), None), tried);
+    }
+
+    #[test]
+    fn what_is_amiss_is_said_as_written_down() {
+        let old = Err(Error::OldQemu("6.2.0".into()));
+        let gone = Err(Error::BadOption(
+            "RAPIDSWAP_QEMU is /nowhere, and there is no such program".into(),
+        ));
+        let reason = "/dev/kvm is there, but no guest had booted with it after 2.5 s";
+        let findings = [
+            packages(Path::new("/nowhere/just")),
+            qemu(&Err(Error::MissingQemu(crate::qemu::QEMU))),
+            qemu(&old),
+            qemu(&gone),
+            kvm(Path::new("/nowhere"), None, None),
+            broken_kvm(reason, false),
+            broken_kvm(reason, true),
+            memory("MemAvailable:    1048576 kB\n"),
+            processors(1),
+            processors(2),
+            run_directory(Path::new("/tmp").join("x".repeat(80)).as_path()),
+        ];
+        let said = findings.map(|finding| finding.to_string() + "\n").concat();
+        assert_eq!(said, include_str!("../tests/golden/doctor.txt"));
     }
 }
