@@ -213,6 +213,10 @@ fn a_shell_completes_commands_and_nodes() {
     let nodes = complete(&["logs"]);
     assert!(nodes.lines().any(|line| line == "client"), "{nodes}");
     assert!(!nodes.contains("__supervise"), "{nodes}");
+    let places = complete(&["cp"]);
+    for place in ["client:", "server:", "Cargo.toml"] {
+        assert!(places.lines().any(|line| line == place), "{places}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A client with more than one server.
 
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -33,6 +34,22 @@ fn clients(name: &str, server: &str) -> Result<usize> {
     Ok(clients.with_context(|| format!("{server}: {json}"))?.len())
 }
 
+/// What bash offers after these words and the beginning of another.
+fn completed(words: &[&str], begun: &str) -> Result<Vec<String>> {
+    let script = r#"source <("$0" completions bash)
+        COMP_TYPE=9 COMP_WORDS=(rapidswap "$@") COMP_CWORD=$#
+        _clap_complete_rapidswap rapidswap "${!#}" ""
+        printf '%s\n' "${COMPREPLY[@]}""#;
+    let output = Command::new("bash")
+        .args(["-c", script])
+        .arg(rapidswap::program())
+        .args(words)
+        .arg(begun)
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
 #[test]
 fn two_servers_and_a_partition_of_one_pair() -> Result<()> {
     let name = "test-servers";
@@ -48,6 +65,10 @@ fn two_servers_and_a_partition_of_one_pair() -> Result<()> {
     let cluster = Cluster::up(&wanted, &Reporter::auto())?;
     ensure!(cluster.names()? == ["client", "server", "server2"]);
     guarded(cluster, |scene| {
+        let offered = completed(&["exec"], "server")?;
+        ensure!(offered == ["server", "server2"], "{offered:?}");
+        let offered = completed(&["cp"], "server2")?;
+        ensure!(offered == ["server2:"], "{offered:?}");
         let (client, server) = (&scene.client, &scene.server);
         let server2 = &Guest::new(scene.cluster.node("server2")?);
         ensure!((clients(name, "server")?, clients(name, "server2")?) == (0, 1));

@@ -143,8 +143,10 @@ pub enum Command {
     /// Copy a file into, out of or between nodes.
     Cp {
         /// The file: NODE:PATH, or a path here.
+        #[arg(add = ArgValueCompleter::new(complete::places))]
         from: OsString,
         /// Where to: NODE:PATH, or a path here; a directory keeps the name.
+        #[arg(add = ArgValueCompleter::new(complete::places))]
         to: OsString,
     },
     /// Be at a node's serial console, with a shell on it; leave with Ctrl-] q.
@@ -164,7 +166,7 @@ pub enum Command {
     },
     /// Print what a node's kernel said on its console.
     Logs {
-        /// Go on with what it says from now on, until the cluster ends.
+        /// Go on with what it says from now on, until the node or the cluster ends.
         #[arg(long, short = 'f')]
         follow: bool,
         /// `client`, `server`, `server2`, …

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use clap::CommandFactory;
-use clap_complete::CompletionCandidate;
+use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter};
 use clap_complete::env::{CompleteEnv, Shells};
 use rapidswap_vm::Cluster;
 
@@ -52,18 +52,29 @@ pub fn clusters(typed: &OsStr) -> Vec<CompletionCandidate> {
 
 /// Names of nodes of all clusters that run; of the usual ones if none does.
 pub fn nodes(typed: &OsStr) -> Vec<CompletionCandidate> {
+    beginning_with(typed, node_names())
+}
+
+/// What `cp` takes: a node and a colon, or a path here.
+pub fn places(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let nodes = node_names().into_iter().map(|name| name + ":").collect();
+    let mut places = beginning_with(typed, nodes);
+    places.extend(PathCompleter::any().complete(typed));
+    places
+}
+
+fn node_names() -> Vec<String> {
     let mut names: Vec<String> = running()
         .iter()
-        .filter_map(|cluster| cluster.status().ok())
-        .flat_map(|status| status.nodes)
-        .map(|node| node.name)
+        .filter_map(|cluster| cluster.names().ok())
+        .flatten()
         .collect();
     if names.is_empty() {
         names = ["client", "server"].map(String::from).into();
     }
     names.sort();
     names.dedup();
-    beginning_with(typed, names)
+    names
 }
 
 fn running() -> Vec<Cluster> {

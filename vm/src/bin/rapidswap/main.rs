@@ -145,7 +145,7 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
         }
         Command::Logs { follow, node } => {
             let node = Cluster::attach(&name)?.node(&node)?;
-            logs::print(&node.console_path(), follow)?;
+            logs::print(&node, follow)?;
             Ok(0)
         }
         Command::Console { node } => console::run(&Cluster::attach(&name)?.node(&node)?),
