@@ -31,6 +31,7 @@ mod ram_backend;
 mod sharing;
 mod skip_lists;
 mod swapoff;
+mod terminals;
 mod tmpfs;
 mod top;
 mod userfaults;

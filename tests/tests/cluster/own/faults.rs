@@ -1,5 +1,7 @@
 //! Faults from outside: in the nodes, some of which do not come back.
 
+use std::io::{BufReader, Read};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -87,6 +89,10 @@ fn kill_the_server(scene: &Scene) -> Result<()> {
         let found = scene.server.run(&["pidof", "sleep"])?;
         Ok(found.status.success().then_some(()))
     })?;
+    let mut logs = rapidswap::command(&["--name", "test-fault", "logs", "-f", "server"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
     let start = Instant::now();
     let killed = fault("kill")?;
     ensure!(killed.status.success(), "{killed:?}");
@@ -94,6 +100,16 @@ fn kill_the_server(scene: &Scene) -> Result<()> {
     eprintln!("seen after {:?}", start.elapsed());
     let gone = Outcome::InfrastructureFailed.code();
     ensure!(code == Some(gone.into()) && start.elapsed() < Duration::from_secs(1));
+    let followed = wait_until("logs -f to end", NOTICED, || Ok(logs.try_wait()?));
+    logs.kill()?;
+    let (followed, mut said) = (followed?, String::new());
+    let stderr = logs.stderr.take().context("piped")?;
+    BufReader::new(stderr).read_to_string(&mut said)?;
+    ensure!(followed.code() == code, "{followed}");
+    ensure!(
+        said.lines().count() == 1 && said.contains("killed on request"),
+        "{said}"
+    );
     let NodeState::Gone(gone) = state(&scene.cluster, "server")? else {
         anyhow::bail!("the server is still there");
     };

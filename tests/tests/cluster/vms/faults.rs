@@ -1,5 +1,7 @@
 //! Faults from outside: in the links.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -10,7 +12,7 @@ use rapidswap_tests::median::median;
 use rapidswap_tests::rapidswap;
 use rapidswap_tests::remote_module::{selftest, wait_for_state};
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
-use rapidswap_tests::scene::{on_cluster, scaled};
+use rapidswap_tests::scene::{Scene, on_cluster, scaled};
 use rapidswap_tests::swap_area::Backing;
 use rapidswap_tests::wait::wait_until;
 use rapidswap_vm::{Cluster, Fault};
@@ -27,7 +29,13 @@ fn direct(cluster: &Cluster) -> Result<()> {
         let aside = cluster.run_dir().join(format!("{node}.direct"));
         ensure!(!aside.exists(), "{} is left", aside.display());
     }
-    ensure!(cluster.status()?.link_faults.is_none());
+    let status = cluster.status()?;
+    ensure!(status.link_faults.is_none());
+    // A switch is a thread of the supervisor's.
+    for thread in fs::read_dir(format!("/proc/{}/task", status.supervisor))? {
+        let name = fs::read_to_string(thread?.path().join("comm")).unwrap_or_default();
+        ensure!(name.trim() != "switch", "a switch is left");
+    }
     Ok(())
 }
 
@@ -48,17 +56,44 @@ fn a_cable_is_pulled_out_and_plugged_in() -> Result<()> {
     })
 }
 
+/// Packets that both ends have noticed to be missing, or had twice.
+fn repeats(scene: &Scene) -> Result<u64> {
+    let counters = "cd /sys/class/infiniband/*/ports/1/hw_counters
+        cat rcvd_seq_err duplicate_request completer_retry_err out_of_seq_request 2>/dev/null |
+            awk '{ sum += $1 } END { print sum + 0 }'";
+    let of = |guest: &Guest| Ok::<u64, anyhow::Error>(guest.sh(counters)?.trim().parse()?);
+    Ok(of(&scene.client)? + of(&scene.server)?)
+}
+
+/// The sockets that packets to the nodes go to.
+fn sockets(cluster: &Cluster) -> Result<[u64; 2]> {
+    let inode = |node: &str| {
+        let path = cluster.run_dir().join(format!("{node}.link"));
+        fs::metadata(&path).map(|meta| meta.ino())
+    };
+    Ok([inode("client")?, inode("server")?])
+}
+
 #[test]
 fn one_packet_in_a_hundred_is_lost() -> Result<()> {
     on_cluster(|scene| {
         let swap = Arrangement::remote(scene, 128, Backing::Disk)?;
+        let (before, own) = (repeats(scene)?, sockets(&scene.cluster)?);
         scene.cluster.fault(&Fault::Loss("1%".parse()?))?;
+        let relayed = sockets(&scene.cluster)?;
         let limit = Limit::new(swap.client, 8)?;
         all_right(&limit.run(&[PAGE_PATTERN, "verify", "--mib", "16"])?, 16, 1)?;
         let moved = swap.moved()?;
-        eprintln!("{moved}");
+        let repeated = repeats(scene)? - before;
+        eprintln!("{moved}, {repeated} repeats");
         ensure!(moved.stored > 0 && moved.loaded > 0, "{moved}");
+        // Hundreds of packets were on their way, if not thousands.
+        ensure!(repeated > 0, "no packet was missed");
         direct(&scene.cluster)?;
+        // What costs nothing while nothing is asked for: the nodes' own
+        // sockets, and no others.
+        ensure!(own != relayed, "packets went past the relay");
+        ensure!(sockets(&scene.cluster)? == own, "packets are still relayed");
         swap.end()
     })
 }
