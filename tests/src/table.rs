@@ -1,4 +1,7 @@
 //! Tables for people: a name and what was found, aligned.
+//!
+//! Two columns need no crate: `comfy-table` is for tables that wrap to a
+//! terminal's width.
 
 use std::fmt;
 

@@ -1,4 +1,7 @@
 //! Sizes as people type them: `64M`, `1G`, `512K`, or plain bytes.
+//!
+//! For the crate `bytesize` `64M` is 64 million bytes, which would not be what
+//! QEMU, memory groups and everybody here mean by it.
 
 use std::fmt;
 use std::str::FromStr;

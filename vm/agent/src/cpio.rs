@@ -1,4 +1,6 @@
 //! The initramfs, an archive in cpio's `newc` format.
+//!
+//! The crate `cpio` would take a call for each of the same thirteen fields.
 
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;

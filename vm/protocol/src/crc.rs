@@ -1,4 +1,7 @@
 //! CRC-32 (IEEE 802.3), which tells a frame from bytes that look like one.
+//!
+//! The crate `crc32fast` is for more bytes than a frame has: it would bring
+//! larger tables into an agent whose memory is locked.
 
 const TABLE: [u32; 256] = table();
 

@@ -107,6 +107,8 @@ impl Tests {
 }
 
 /// How many test cases JUnit's report has, and how many of them were skipped.
+/// Of a report that nextest has just written nothing but two counts is wanted,
+/// for which `quick-junit` would build all of it.
 fn counts(report: &str) -> Option<(u64, u64)> {
     let cases = report.matches("<testcase ").count() as u64;
     let skipped = report.matches("<skipped").count() as u64;
