@@ -60,6 +60,8 @@ pub struct Done {
     pub resident: u64,
     /// Pages in swap alone.
     pub swapped: u64,
+    /// Pages that are unmapped and in the swap cache.
+    pub cached: u64,
     /// Pages of the file.
     pub allocated: u64,
     /// Times that a line was repeated.
@@ -182,7 +184,7 @@ mod tests {
     use super::*;
 
     const RIGHT: &str = r#"{"bytes_verified":8192,"corrupt_bytes":0,"corrupt":[],"zero_pages":0,
-        "resident":0,"swapped":0,"allocated":0,"rounds":0,"missing":0,"protected":0}"#;
+        "resident":0,"swapped":0,"cached":0,"allocated":0,"rounds":0,"missing":0,"protected":0}"#;
 
     #[test]
     fn an_answer_is_right_for_its_pages_only() {

@@ -10,13 +10,15 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::libc;
 use nix::sys::memfd::{MemFdCreateFlag, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mlock, mmap, mmap_anonymous, munlock, munmap};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, ftruncate};
 
-use crate::pattern::{PAGE, WORDS};
+use crate::pattern::{PAGE, Pattern, WORDS};
 
 /// What kind of memory a region is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,19 +168,25 @@ impl Region {
     /// Copies a page out of memory that another process, or the kernel, may
     /// write meanwhile.
     pub fn load(&self, number: usize) -> [u64; WORDS] {
-        let words = self.words(number);
-        // SAFETY: the words lie inside the mapping, and are read one by one,
-        // whoever writes them.
-        std::array::from_fn(|index| unsafe { words.add(index).read_volatile() })
+        std::array::from_fn(|index| self.word(number, index).load(Ordering::Relaxed))
     }
 
     /// Copies a page into such memory.
     pub fn store(&mut self, number: usize, contents: &[u64; WORDS]) {
-        let words = self.words(number);
-        for (index, &word) in contents.iter().enumerate() {
-            // SAFETY: as for `load`, and nothing is borrowed of `self`.
-            unsafe { words.add(index).write_volatile(word) };
-        }
+        self.common().store(number, contents);
+    }
+
+    /// What several threads may use at once.
+    pub fn common(&mut self) -> Common<'_> {
+        Common { region: self }
+    }
+
+    fn word(&self, number: usize, index: usize) -> &AtomicU64 {
+        assert!(index < WORDS, "word {index} of a page");
+        // SAFETY: the word lies inside the mapping and is aligned. Nobody
+        // writes it in another way while it is used: `page_mut` has the region
+        // to itself, and `Common` has it from who could have borrowed pages.
+        unsafe { AtomicU64::from_ptr(self.words(number).add(index)) }
     }
 
     fn words(&self, number: usize) -> *mut u64 {
@@ -252,6 +260,82 @@ impl Drop for Region {
     }
 }
 
+/// A region of which each word is read and written by itself, by any thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Common<'a> {
+    region: &'a Region,
+}
+
+// SAFETY: the region is borrowed exclusively, so that no page of it is, and all
+// that this does with its words is atomic.
+unsafe impl Send for Common<'_> {}
+// SAFETY: likewise.
+unsafe impl Sync for Common<'_> {}
+
+impl Common<'_> {
+    /// Number of pages.
+    pub fn pages(self) -> usize {
+        self.region.pages()
+    }
+
+    /// Copies a page out.
+    pub fn load(self, number: usize) -> [u64; WORDS] {
+        self.region.load(number)
+    }
+
+    /// Copies a page in.
+    pub fn store(self, number: usize, contents: &[u64; WORDS]) {
+        for (index, &word) in contents.iter().enumerate() {
+            self.store_word(number, index, word);
+        }
+    }
+
+    /// Writes one word of a page.
+    pub fn store_word(self, number: usize, index: usize, word: u64) {
+        self.region
+            .word(number, index)
+            .store(word, Ordering::Relaxed);
+    }
+
+    /// Writes one word of a page, and gives what it was, in one access.
+    pub fn swap_word(self, number: usize, index: usize, word: u64) -> u64 {
+        self.region
+            .word(number, index)
+            .swap(word, Ordering::Relaxed)
+    }
+
+    /// Tells the kernel what becomes of `range`. That it may free it at any
+    /// time is for [`Region::advise`].
+    pub fn advise(self, range: Range<usize>, advice: Advice) -> nix::Result<()> {
+        if advice == Advice::Free {
+            return Err(nix::Error::EINVAL);
+        }
+        self.region.madvise(range, advice.number())
+    }
+
+    /// Whether a child, forked here and now whatever other threads do, finds
+    /// `pattern` in every byte of `range`.
+    pub fn child_finds(self, pattern: Pattern, range: Range<usize>) -> nix::Result<bool> {
+        assert!(range.start <= range.end && range.end <= self.pages());
+        // SAFETY: the child has one thread, and takes no lock that another may
+        // have held: it reads memory, computes, and ends without a clean-up.
+        match unsafe { nix::unistd::fork() }? {
+            ForkResult::Child => {
+                let right = range.into_iter().all(|number| {
+                    let found = self.load(number);
+                    (0..WORDS).all(|index| found[index] == pattern.word(number as u64, index))
+                });
+                // SAFETY: it ends this process.
+                unsafe { libc::_exit(i32::from(!right)) }
+            }
+            ForkResult::Parent { child } => match waitpid(child, None)? {
+                WaitStatus::Exited(_, code) => Ok(code == 0),
+                _ => Err(nix::Error::ECHILD),
+            },
+        }
+    }
+}
+
 /// Bytes of `pages` pages, of which there must be some.
 fn length(pages: usize) -> nix::Result<NonZeroUsize> {
     NonZeroUsize::new(pages * PAGE).ok_or(nix::Error::EINVAL)
@@ -294,6 +378,34 @@ mod tests {
         let mut region = Region::map(Kind::Common, 2).expect("mapping");
         region.store(1, &[7; WORDS]);
         assert_eq!((region.load(0), region.load(1)), ([0; WORDS], [7; WORDS]));
+    }
+
+    #[test]
+    fn threads_write_words_of_one_page() {
+        let mut region = Region::map(Kind::Anonymous, 1).expect("mapping");
+        let common = region.common();
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                scope.spawn(move || {
+                    for index in (thread..WORDS).step_by(2) {
+                        common.store_word(0, index, 1);
+                        assert_eq!(common.swap_word(0, index, index as u64), 1);
+                    }
+                });
+            }
+        });
+        assert_eq!(region.load(0), std::array::from_fn(|index| index as u64));
+    }
+
+    #[test]
+    fn a_child_finds_what_was_there() {
+        let mut region = Region::map(Kind::Anonymous, 2).expect("mapping");
+        let pattern = Pattern::new(1);
+        pattern.fill(1, region.page_mut(1));
+        let common = region.common();
+        assert_eq!(common.child_finds(pattern, 1..2), Ok(true));
+        assert_eq!(common.child_finds(pattern, 0..2), Ok(false));
+        assert!(common.advise(0..1, Advice::Free).is_err());
     }
 
     #[test]

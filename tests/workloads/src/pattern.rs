@@ -72,12 +72,17 @@ impl Pattern {
 impl Tally {
     /// Compares every byte that was found in page `page`.
     pub fn compare(&mut self, page: u64, found: &[u64], expected: impl IntoIterator<Item = u64>) {
-        self.bytes_verified += size_of_val(found) as u64;
         for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-            let wrong = found ^ expected;
-            if wrong != 0 {
-                self.note(page, index, wrong);
-            }
+            self.compare_word(page, index, *found, expected);
+        }
+    }
+
+    /// Compares one word of page `page`.
+    pub fn compare_word(&mut self, page: u64, index: usize, found: u64, expected: u64) {
+        self.bytes_verified += size_of_val(&found) as u64;
+        let wrong = found ^ expected;
+        if wrong != 0 {
+            self.note(page, index, wrong);
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A step is a verb and what it is about, for instance `check 1 0..256`: pages
 //! 0 to 255 must hold what seed 1 names. Several make a line, with `;` between
-//! them.
+//! them. With `|` between steps they are done at once, by a thread for each part
+//! of the line: `check 1 0..256; pageout 0..256 | fill 2 256..512`.
 
 mod contents;
 mod done;
@@ -13,9 +14,10 @@ mod session;
 use std::ops::Range;
 use std::str::FromStr;
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, bail, ensure};
 
 use crate::memory::Advice;
+use crate::pattern::Pattern;
 
 pub use contents::Contents;
 pub use done::Done;
@@ -35,6 +37,17 @@ pub enum Step {
     /// `either CONTENTS PAGES`: compares every byte; a page may also be zero as
     /// a whole.
     Either(Contents, Range<usize>),
+    /// `stripe I/N OLD NEW PAGES`: compares word I of each N words of a page
+    /// and writes it, page after page, so that N threads rewrite one page at
+    /// once. An even I reads its words of a page before it writes the first, an
+    /// odd one writes each as it reads it.
+    Stripe(usize, usize, Contents, Contents, Range<usize>),
+    /// `forked SEED PAGES`: has a child compare every byte of what the seed
+    /// names.
+    Forked(Pattern, Range<usize>),
+    /// `cached CONTENTS PAGES`: compares every byte of those that are unmapped
+    /// and in the swap cache.
+    Cached(Contents, Range<usize>),
     /// `cut CONTENTS PAGE BYTES`: compares every byte of one page, of which
     /// those bytes must be zero.
     Cut(Contents, usize, Range<usize>),
@@ -55,7 +68,8 @@ pub enum Step {
     Punch(Range<usize>),
     /// `allocated`: counts the file's pages.
     Allocated,
-    /// `places PAGES`: counts those in memory and those in swap alone.
+    /// `places PAGES`: counts those in memory, those in swap alone, and those
+    /// that are unmapped and in the swap cache.
     Places(Range<usize>),
     /// `settle`: waits until no page is on its way out.
     Settle,
@@ -66,10 +80,16 @@ pub enum Step {
     Protect(Range<usize>),
 }
 
-impl Step {
-    /// The steps of a line.
-    pub fn parse_all(line: &str) -> Result<Vec<Step>> {
-        line.split(';').map(str::parse).collect()
+/// The steps of a line, for each thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line(Vec<Vec<Step>>);
+
+impl FromStr for Line {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Line> {
+        let steps = |part: &str| part.split(';').map(str::parse).collect::<Result<_>>();
+        Ok(Line(text.split('|').map(steps).collect::<Result<_>>()?))
     }
 }
 
@@ -85,6 +105,16 @@ impl FromStr for Step {
                 Step::Rewrite(old.parse()?, new.parse()?, range(pages)?)
             }
             ["either", contents, pages] => Step::Either(contents.parse()?, range(pages)?),
+            ["stripe", part, old, new, pages] => {
+                let (own, of) = part.split_once('/').context("no part")?;
+                let (own, of) = (number(own)?, number(of)?);
+                ensure!(own < of, "no part {own} of {of}");
+                Step::Stripe(own, of, old.parse()?, new.parse()?, range(pages)?)
+            }
+            ["forked", seed, pages] => {
+                Step::Forked(Pattern::new(number(seed)? as u64), range(pages)?)
+            }
+            ["cached", contents, pages] => Step::Cached(contents.parse()?, range(pages)?),
             ["cut", contents, page, bytes] => {
                 Step::Cut(contents.parse()?, number(page)?, range(bytes)?)
             }
@@ -139,14 +169,16 @@ mod tests {
 
     #[test]
     fn a_line_is_several_steps() {
-        let steps = Step::parse_all("check 1 0..256; pageout 3..4;settle").expect("steps");
+        let text = "check 1 0..256; pageout 3..4;settle | stripe 0/2 1 1 0..9";
+        let line: Line = text.parse().expect("steps");
         let contents: Contents = "1".parse().expect("contents");
-        let expected = [
+        let one = vec![
             Step::Check(contents, 0..256),
             Step::Advise(Advice::PageOut, 3..4),
             Step::Settle,
         ];
-        assert_eq!(steps, expected);
+        let other = vec![Step::Stripe(0, 2, contents, contents, 0..9)];
+        assert_eq!(line, Line(vec![one, other]));
     }
 
     #[test]
@@ -159,8 +191,11 @@ mod tests {
             "fill 1 4",
             "nap 1..2",
             "settle;",
+            "settle |",
+            "stripe 2/2 1 2 0..1",
+            "forked zero 0..1",
         ] {
-            assert!(Step::parse_all(line).is_err(), "{line}");
+            assert!(line.parse::<Line>().is_err(), "{line}");
         }
     }
 }

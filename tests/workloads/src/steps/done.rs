@@ -16,6 +16,8 @@ pub struct Done {
     pub resident: u64,
     /// Pages in swap alone.
     pub swapped: u64,
+    /// Pages that are unmapped and in the swap cache.
+    pub cached: u64,
     /// Pages of the file.
     pub allocated: u64,
     /// Times that a line was repeated.
@@ -33,6 +35,7 @@ impl Done {
         self.zero_pages += other.zero_pages;
         self.resident += other.resident;
         self.swapped += other.swapped;
+        self.cached += other.cached;
         self.allocated += other.allocated;
         self.rounds += other.rounds;
         self.missing = self.missing.max(other.missing);

@@ -1,16 +1,17 @@
 //! Does steps.
 
 use std::ops::Range;
+use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use super::Step;
 use super::contents::Contents;
 use super::done::Done;
 use super::handler::Handler;
-use crate::memory::Region;
+use super::{Line, Step};
+use crate::memory::{Advice, Common, Region};
 use crate::pagemap::{Place, places};
-use crate::pattern::PAGE;
+use crate::pattern::{PAGE, WORDS};
 use crate::writeback::settle;
 
 /// Memory, and who does things with it.
@@ -29,10 +30,15 @@ impl Performer {
     }
 
     /// Does the steps of a line.
-    pub fn perform(&mut self, steps: &[Step]) -> Result<Done> {
+    pub fn perform(&mut self, line: &Line) -> Result<Done> {
         let mut done = Done::default();
-        for step in steps {
-            self.step(step, &mut done)?;
+        match &line.0[..] {
+            [steps] => {
+                for step in steps {
+                    self.step(step, &mut done)?;
+                }
+            }
+            parts => done = at_once(self.region.common(), parts)?,
         }
         if let Some(handler) = &self.handler {
             (done.missing, done.protected) = handler.counts();
@@ -41,16 +47,11 @@ impl Performer {
     }
 
     fn step(&mut self, step: &Step, done: &mut Done) -> Result<()> {
+        if common_step(self.region.common(), step, done)? {
+            return Ok(());
+        }
         match step {
-            Step::Fill(contents, pages) => self.fill(*contents, pages)?,
-            Step::Check(contents, pages) => self.check(*contents, pages, done)?,
-            Step::Rewrite(old, new, pages) => {
-                for number in self.inside(pages)? {
-                    old.check(number, &self.region.load(number), &mut done.tally);
-                    self.region.store(number, &new.page(number));
-                }
-            }
-            Step::Either(contents, pages) => self.either(*contents, pages, done)?,
+            Step::Cached(contents, pages) => self.cached(*contents, pages, done)?,
             Step::Cut(contents, page, bytes) => self.cut(*contents, *page, bytes, done)?,
             Step::Advise(advice, pages) => {
                 let advised = self.region.advise(self.inside(pages)?, *advice);
@@ -83,37 +84,26 @@ impl Performer {
                 let handler = self.handler.as_ref().context("no handler")?;
                 handler.protect(pages.clone())?;
             }
+            Step::Fill(..)
+            | Step::Check(..)
+            | Step::Rewrite(..)
+            | Step::Either(..)
+            | Step::Stripe(..)
+            | Step::Forked(..) => bail!("not done: {step:?}"),
         }
         Ok(())
     }
 
-    fn fill(&mut self, contents: Contents, pages: &Range<usize>) -> Result<()> {
-        for number in self.inside(pages)? {
-            self.region.store(number, &contents.page(number));
-        }
-        Ok(())
-    }
-
-    fn check(&self, contents: Contents, pages: &Range<usize>, done: &mut Done) -> Result<()> {
-        for number in self.inside(pages)? {
+    fn cached(&self, contents: Contents, pages: &Range<usize>, done: &mut Done) -> Result<()> {
+        // All of them before the first is touched.
+        let pages = self.inside(pages)?.zip(self.places_of(pages)?);
+        let cached: Vec<usize> = pages
+            .filter(|(_, (resident, place))| *resident && in_swap(place))
+            .map(|(number, _)| number)
+            .collect();
+        for number in cached {
+            done.cached += 1;
             contents.check(number, &self.region.load(number), &mut done.tally);
-        }
-        Ok(())
-    }
-
-    fn either(&self, contents: Contents, pages: &Range<usize>, done: &mut Done) -> Result<()> {
-        for number in self.inside(pages)? {
-            let expected = contents.page(number);
-            let mut found = self.region.load(number);
-            if found != expected {
-                // It may have gone in the middle of the first look, and stays
-                // gone.
-                found = self.region.load(number);
-                done.zero_pages += 1;
-                Contents::Zero.check(number, &found, &mut done.tally);
-            } else {
-                contents.check(number, &found, &mut done.tally);
-            }
         }
         Ok(())
     }
@@ -145,24 +135,139 @@ impl Performer {
     }
 
     fn places(&self, pages: &Range<usize>, done: &mut Done) -> Result<()> {
-        let pages = self.inside(pages)?;
-        let resident = self.region.resident().context("mincore")?;
-        let start = self.region.address() + pages.start * PAGE;
-        let places = places(start, pages.len()).context("read pagemap")?;
-        for (resident, place) in resident[pages].iter().zip(places) {
-            done.resident += u64::from(*resident);
-            let swapped = matches!(place, Place::Swap { .. }) && !resident;
-            done.swapped += u64::from(swapped);
+        for (resident, place) in self.places_of(pages)? {
+            done.resident += u64::from(resident);
+            done.swapped += u64::from(!resident && in_swap(&place));
+            done.cached += u64::from(resident && in_swap(&place));
         }
         Ok(())
     }
 
+    /// Whether each page is in memory, and where it is mapped to.
+    fn places_of(&self, pages: &Range<usize>) -> Result<Vec<(bool, Place)>> {
+        let pages = self.inside(pages)?;
+        let start = self.region.address() + pages.start * PAGE;
+        let places = places(start, pages.len()).context("read pagemap")?;
+        let resident = self.region.resident().context("mincore")?;
+        Ok(resident[pages].iter().copied().zip(places).collect())
+    }
+
     /// The range, if the memory has it.
     fn inside(&self, pages: &Range<usize>) -> Result<Range<usize>> {
-        let there = self.region.pages();
-        let inside = pages.start <= pages.end && pages.end <= there;
-        ensure!(inside, "pages {pages:?} of {there}");
-        Ok(pages.clone())
+        inside(self.region.pages(), pages)
+    }
+}
+
+fn in_swap(place: &Place) -> bool {
+    matches!(place, Place::Swap { .. })
+}
+
+fn inside(there: usize, pages: &Range<usize>) -> Result<Range<usize>> {
+    let inside = pages.start <= pages.end && pages.end <= there;
+    ensure!(inside, "pages {pages:?} of {there}");
+    Ok(pages.clone())
+}
+
+/// Does the parts of a line, each by a thread of its own.
+fn at_once(memory: Common<'_>, parts: &[Vec<Step>]) -> Result<Done> {
+    thread::scope(|scope| {
+        let part = |steps: &[Step]| -> Result<Done> {
+            let mut done = Done::default();
+            for step in steps {
+                let known = common_step(memory, step, &mut done)?;
+                ensure!(known, "not beside other threads: {step:?}");
+            }
+            Ok(done)
+        };
+        let threads: Vec<_> = parts
+            .iter()
+            .map(|steps| scope.spawn(move || part(steps)))
+            .collect();
+        let mut done = Done::default();
+        for thread in threads {
+            let part = thread.join().map_err(|_| anyhow!("a thread panicked"))?;
+            done.add(part?);
+        }
+        Ok(done)
+    })
+}
+
+/// Does a step that may be done beside others; false if it is none.
+fn common_step(memory: Common<'_>, step: &Step, done: &mut Done) -> Result<bool> {
+    let inside = |pages| inside(memory.pages(), pages);
+    match step {
+        Step::Fill(contents, pages) => {
+            for number in inside(pages)? {
+                memory.store(number, &contents.page(number));
+            }
+        }
+        Step::Check(contents, pages) => {
+            for number in inside(pages)? {
+                contents.check(number, &memory.load(number), &mut done.tally);
+            }
+        }
+        Step::Rewrite(old, new, pages) => {
+            for number in inside(pages)? {
+                old.check(number, &memory.load(number), &mut done.tally);
+                memory.store(number, &new.page(number));
+            }
+        }
+        Step::Either(contents, pages) => {
+            for number in inside(pages)? {
+                either(memory, *contents, number, done);
+            }
+        }
+        Step::Stripe(own, of, old, new, pages) => {
+            for number in inside(pages)? {
+                stripe(memory, (*own, *of), (*old, *new), number, done);
+            }
+        }
+        Step::Forked(pattern, pages) => {
+            let pages = inside(pages)?;
+            let right = memory.child_finds(*pattern, pages.clone());
+            ensure!(right.context("fork")?, "a child found other bytes");
+            done.tally.bytes_verified += (pages.len() * PAGE) as u64;
+        }
+        Step::Advise(advice, pages) if *advice != Advice::Free => {
+            let advised = memory.advise(inside(pages)?, *advice);
+            advised.with_context(|| format!("advice {advice:?}"))?;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn either(memory: Common<'_>, contents: Contents, number: usize, done: &mut Done) {
+    let found = memory.load(number);
+    if found == contents.page(number) {
+        contents.check(number, &found, &mut done.tally);
+        return;
+    }
+    // It may have gone in the middle of the first look, and stays gone.
+    done.zero_pages += 1;
+    Contents::Zero.check(number, &memory.load(number), &mut done.tally);
+}
+
+fn stripe(
+    memory: Common<'_>,
+    (own, of): (usize, usize),
+    (old, new): (Contents, Contents),
+    number: usize,
+    done: &mut Done,
+) {
+    let (old, new) = (old.page(number), new.page(number));
+    let words = (own..WORDS).step_by(of);
+    let mut found = match own % 2 {
+        0 => memory.load(number),
+        _ => [0; WORDS],
+    };
+    for index in words {
+        match own % 2 {
+            0 => memory.store_word(number, index, new[index]),
+            _ => found[index] = memory.swap_word(number, index, new[index]),
+        }
+        let (found, old) = (found[index], old[index]);
+        done.tally.compare_word(number as u64, index, found, old);
     }
 }
 
@@ -172,8 +277,9 @@ mod tests {
     use crate::memory::Kind;
 
     fn perform(performer: &mut Performer, line: &str) -> Done {
-        let steps = Step::parse_all(line).expect("steps");
-        performer.perform(&steps).expect("done")
+        performer
+            .perform(&line.parse().expect("steps"))
+            .expect("done")
     }
 
     fn performer() -> Performer {
@@ -221,10 +327,30 @@ mod tests {
             "protect 0..1",
             "truncate 65537",
             "cut 1 16 0..1",
+            "stripe 0/2 1 2 0..17",
+            "check zero 0..1 | settle",
+            "forked 1 0..1",
         ] {
-            let steps = Step::parse_all(line).expect("steps");
-            assert!(performer.perform(&steps).is_err(), "{line}");
+            let line = line.parse().expect("steps");
+            assert!(performer.perform(&line).is_err(), "{line:?}");
         }
+    }
+
+    #[test]
+    fn threads_rewrite_the_same_pages_at_once() {
+        let mut performer = performer();
+        perform(&mut performer, "fill 1 0..8");
+        let part = |own| format!("stripe {own}/3 1 2 0..8; stripe {own}/3 2 3 0..8");
+        let line = [part(0), part(1), part(2), "check zero 8..16".into()].join("|");
+        let done = perform(&mut performer, &line);
+        assert_eq!(done.tally.bytes_verified, 24 << 12);
+        let done = perform(&mut performer, "check 3 0..8; forked 3 0..8");
+        assert_eq!(done.tally.bytes_verified, 16 << 12);
+        assert_eq!(done.tally.corrupt_bytes, 0);
+        // A word that is another one is found by whose it is.
+        let line = "fill 4 0..1; stripe 1/3 3 4 0..1; stripe 0/3 4 4 0..8";
+        let done = perform(&mut performer, line);
+        assert!(done.tally.corrupt_bytes > 1000, "{done:?}");
     }
 
     #[test]

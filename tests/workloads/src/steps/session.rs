@@ -11,7 +11,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, pipe};
 use serde_json::json;
 
-use super::Step;
+use super::Line;
 use super::done::Done;
 use super::perform::Performer;
 use crate::memory::fork;
@@ -53,16 +53,16 @@ fn obey(
     let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
     match verb {
         "child" => {
-            children.push_back(Child::start(performer, &Step::parse_all(rest)?)?);
+            children.push_back(Child::start(performer, &rest.parse()?)?);
             Ok(Done::default())
         }
         "join" => children.pop_front().context("no child")?.end(),
-        "repeat" => repeat(performer, &Step::parse_all(rest)?, lines),
-        _ => performer.perform(&Step::parse_all(line)?),
+        "repeat" => repeat(performer, &rest.parse()?, lines),
+        _ => performer.perform(&line.parse()?),
     }
 }
 
-fn repeat(performer: &mut Performer, steps: &[Step], lines: &mut BufReader<&File>) -> Result<Done> {
+fn repeat(performer: &mut Performer, steps: &Line, lines: &mut BufReader<&File>) -> Result<Done> {
     let mut done = Done::default();
     while lines.buffer().is_empty() && !waits(lines.get_ref())? {
         done.add(performer.perform(steps)?);
@@ -85,7 +85,7 @@ struct Child {
 }
 
 impl Child {
-    fn start(performer: &mut Performer, steps: &[Step]) -> Result<Child> {
+    fn start(performer: &mut Performer, steps: &Line) -> Result<Child> {
         let (from_child, to_parent) = pipe()?;
         match fork().context("fork")? {
             ForkResult::Child => {
@@ -116,7 +116,7 @@ impl Child {
     }
 }
 
-fn answer(performer: &mut Performer, steps: &[Step], to_parent: File) -> Result<()> {
+fn answer(performer: &mut Performer, steps: &Line, to_parent: File) -> Result<()> {
     Ok(serde_json::to_writer(
         to_parent,
         &performer.perform(steps)?,
