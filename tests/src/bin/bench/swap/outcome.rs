@@ -96,6 +96,9 @@ impl Outcome {
             if let Some(reclaim) = &one.reclaim_seconds {
                 value += &format!(", reclaim {:.1} s", reclaim.median);
             }
+            if let Some(workers) = &one.worker_reclaim_seconds {
+                value += &format!(", beside it by workers {:.1} s", workers.median);
+            }
             if let Some(p50) = &one.latency_p50_us {
                 value += &format!(", p50 {p50:.0} us");
             }

@@ -18,8 +18,9 @@ const STYLE: &str = "body{font:15px/1.5 sans-serif;max-width:1100px;margin:2em a
 
 const ABOUT: &str = "Cost is the completion time less that of the same job in the same round \
     without a limit. Reclaim is what the job's threads spent in it, by the kernel's trace \
-    events, faults the rest of the cost: waiting for pages that come back. Processor time is what the host counts for the threads that run both nodes' \
-    CPUs, likewise less that of the job without a limit, for each page that left the client's \
+    events, faults the rest of the cost: waiting for pages that come back, or for workers of the \
+    kernel. What these reclaim beside the job is no part of the cost. Processor time is what the \
+    host counts for the threads that run both nodes' CPUs, likewise less that of the job without a limit, for each page that left the client's \
     memory or came back. Every job checks what it did, and comes to the same result everywhere. \
     Bars are medians, lines go from the least to the greatest of the rounds.";
 
@@ -89,7 +90,7 @@ fn numbers(summaries: &[Summary]) -> String {
             .map_or_else(String::new, |vcpu| format!("{vcpu:.0}"));
         format!(
             "<tr><td>{}</td><td>{} %</td><td>{}</td><td class=n>{:.2}</td><td class=n>{:.2}</td>\
-             <td class=n>{}</td><td class=n>{}</td><td class=n>{vcpu}</td><td class=n>{:.0}</td><td class=n>{:.0}</td></tr>\n",
+             <td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{vcpu}</td><td class=n>{:.0}</td><td class=n>{:.0}</td></tr>\n",
             one.workload.title(),
             one.local_percent,
             one.backend.backend().title(),
@@ -97,12 +98,13 @@ fn numbers(summaries: &[Summary]) -> String {
             one.cost_seconds,
             middle(one.reclaim_seconds),
             middle(one.fault_seconds),
+            middle(one.worker_reclaim_seconds),
             one.pages_out.median,
             one.pages_in.median,
         )
     });
     let head = "<h2>Numbers</h2>\n<table><tr><th>job</th><th>local</th><th>swap</th>\
-        <th>time, s</th><th>cost, s</th><th>reclaim, s</th><th>faults, s</th><th>CPU a page, us</th><th>pages out</th><th>in</th></tr>\n";
+        <th>time, s</th><th>cost, s</th><th>reclaim, s</th><th>faults, s</th><th>reclaim by workers, s</th><th>CPU a page, us</th><th>pages out</th><th>in</th></tr>\n";
     format!("{head}{}</table>\n", rows.collect::<String>())
 }
 
@@ -211,6 +213,7 @@ mod tests {
             "0.50",
             "no KVM: &lt;none&gt;",
             "NVMe/RDMA",
+            "<td class=n>0.50</td><td class=n>1.50</td><td class=n>4.00</td>",
         ] {
             assert!(html.contains(word), "{word}");
         }
@@ -256,5 +259,6 @@ mod tests {
         assert!(json["ratios"]["app_vs_nbd_geomean"].is_null());
         assert!(json["why"]["app_vs_nbd_geomean"].is_string());
         assert_eq!(json["runs"][0]["backend"], "rapidswap");
+        assert_eq!(json["runs"][0]["worker_reclaim_seconds"], 4.0);
     }
 }

@@ -36,6 +36,8 @@ pub struct Run {
     pub major_faults: u64,
     /// What the job's threads spent in reclaim.
     pub reclaim_seconds: Option<f64>,
+    /// What the kernel's workers spent in it meanwhile.
+    pub worker_reclaim_seconds: Option<f64>,
     /// How long its requests took.
     pub latency: Option<Latency>,
     /// The same without a limit.
@@ -62,6 +64,7 @@ impl Run {
             pages_in: took.pages_in,
             major_faults: took.major_faults,
             reclaim_seconds: took.reclaim_seconds,
+            worker_reclaim_seconds: took.worker_reclaim_seconds,
             latency: took.latency,
             local_latency: local.latency,
         }
@@ -105,6 +108,8 @@ pub struct Summary {
     /// And the rest: faults, less the reclaim in them. With several threads,
     /// whose reclaim is at the same time, it may be less than nothing.
     pub fault_seconds: Option<Spread>,
+    /// What the kernel's workers reclaimed meanwhile, no part of the cost.
+    pub worker_reclaim_seconds: Option<Spread>,
     /// Processor time that swapping cost for each page moved.
     pub vcpu_us_per_page: Option<Spread>,
     /// Medians of how long requests took.
@@ -150,6 +155,7 @@ fn summary(runs: &[&Run]) -> Option<Summary> {
         cost_seconds: of(Run::cost_seconds)?,
         reclaim_seconds: known(|run| run.reclaim_seconds),
         fault_seconds: known(Run::fault_seconds),
+        worker_reclaim_seconds: known(|run| run.worker_reclaim_seconds),
         vcpu_us_per_page: known(Run::vcpu_us_per_page),
         latency_p50_us: known(|run| Some(run.latency?.p50_us)),
         latency_p99_us: known(|run| Some(run.latency?.p99_us)),
@@ -181,6 +187,7 @@ pub mod tests {
             pages_in: 400,
             major_faults: 400,
             reclaim_seconds: Some(cost / 4.0),
+            worker_reclaim_seconds: Some(cost * 2.0),
             latency: None,
             local_latency: None,
         }
@@ -206,6 +213,8 @@ pub mod tests {
         assert_eq!((median, min, max), (3.0, 2.0, 4.0));
         let faults = nvme.fault_seconds.expect("traced");
         assert!((faults.median - 2.25).abs() < 1e-9, "{faults}");
+        let workers = nvme.worker_reclaim_seconds.expect("traced");
+        assert!((workers.median - 6.0).abs() < 1e-9, "{workers}");
         let vcpu = nvme.vcpu_us_per_page.expect("guests");
         assert!((vcpu.median - 1500.0).abs() < 1e-6, "{vcpu}");
     }

@@ -33,6 +33,8 @@ pub struct Took {
     pub major_faults: u64,
     /// What its threads spent in reclaim; `None` if it was too much to record.
     pub reclaim_seconds: Option<f64>,
+    /// What the kernel's workers spent in it meanwhile.
+    pub worker_reclaim_seconds: Option<f64>,
     /// How long its requests took, if it makes some.
     pub latency: Option<Latency>,
     /// What the job came to.
@@ -101,7 +103,8 @@ pub fn run(
         pages_out: after.pages(["rswpout", "pswpout"], &before)?,
         pages_in: after.pages(["rswpin", "pswpin"], &before)?,
         major_faults: times.major_faults,
-        reclaim_seconds: reclaim.map(|time| time.as_secs_f64()),
+        reclaim_seconds: reclaim.map(|spent| spent.by_programs.as_secs_f64()),
+        worker_reclaim_seconds: reclaim.map(|spent| spent.by_workers.as_secs_f64()),
         latency: done.latency_ns.map(|times| Latency {
             p50_us: times.p50 as f64 / 1000.0,
             p99_us: times.p99 as f64 / 1000.0,
