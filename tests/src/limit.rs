@@ -34,12 +34,12 @@ impl<'a> Limit<'a> {
     /// which happens while the memory is worked on, whatever it swaps to; so
     /// it is asked again. Says how often it was asked.
     pub fn set(&self, mib: u64) -> Result<u32> {
-        let (group, start) = (self.group()?, Instant::now());
+        let start = Instant::now();
         let limit = scaled(LOWERED)?;
         let mut tries = 0;
         loop {
             tries += 1;
-            match group.set_limit(Size::from_mib(mib)) {
+            match self.set_once(mib) {
                 Ok(()) => return Ok(tries),
                 Err(error) if start.elapsed() > limit => {
                     return Err(error).with_context(|| format!("tried {tries} times"));
@@ -47,6 +47,11 @@ impl<'a> Limit<'a> {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Asks the kernel once.
+    pub fn set_once(&self, mib: u64) -> Result<()> {
+        Ok(self.group()?.set_limit(Size::from_mib(mib))?)
     }
 
     /// A number of the group's `memory.stat`.

@@ -50,6 +50,16 @@ impl<'a> Setting<'a> {
     }
 }
 
+/// Has tasks reclaim by themselves, with no workers beside them, of whom the
+/// writer of pages ahead is one unless `writer` says otherwise.
+pub fn no_workers(guest: &Guest, writer: bool) -> Result<Vec<Setting<'_>>> {
+    let mut settings = vec![Setting::knob(guest, "sthd_cnt", "0")?];
+    if !writer {
+        settings.push(Setting::knob(guest, "write_ahead", "0")?);
+    }
+    Ok(settings)
+}
+
 /// The order of huge pages, which programs get by their own switch as well.
 const HUGE: u32 = 9;
 

@@ -62,6 +62,8 @@ pub struct Done {
     pub swapped: u64,
     /// Pages that are unmapped and in the swap cache.
     pub cached: u64,
+    /// The slot of the first page that has one.
+    pub first_slot: Option<u64>,
     /// Pages of the file.
     pub allocated: u64,
     /// Times that a line was repeated.
@@ -105,12 +107,17 @@ enum Answer {
 }
 
 impl Steps {
-    /// Starts it with `mib` MiB, under a limit.
+    /// Starts it with `mib` MiB, under a limit, on CPU 0.
     pub fn start(limit: &Limit<'_>, mib: u64, kind: Kind) -> Result<Steps> {
+        Steps::start_on(limit, "0", mib, kind)
+    }
+
+    /// Starts it on these CPUs, for instance `0-3`.
+    pub fn start_on(limit: &Limit<'_>, cpus: &str, mib: u64, kind: Kind) -> Result<Steps> {
         let (mib, kind) = (mib.to_string(), kind.to_string());
         let command = [PAGE_PATTERN, "steps", "--mib", &mib, "--kind", &kind];
         Ok(Steps {
-            program: limit.start(&command)?,
+            program: limit.start_on(cpus, &command)?,
             pending: String::new(),
         })
     }

@@ -44,30 +44,81 @@ impl<'a> Trace<'a> {
             .collect()
     }
 
+    /// All that is in the buffer, in the order in which it happened.
+    pub fn events(&self) -> Result<Vec<Event>> {
+        events(&self.guest.read(&format!("{TRACING}/trace"))?)
+    }
+
     /// The CPUs that the tasks were on whose name begins with `task`, at the
     /// events that are in the buffer.
     pub fn cpus(&self, task: &str) -> Result<BTreeSet<u32>> {
         cpus(&self.guest.read(&format!("{TRACING}/trace"))?, task)
     }
 
-    /// How long all tasks together were between the events `begin` and `end`.
-    /// `None` if the buffer was too small for all of them.
-    pub fn between(&self, begin: &str, end: &str) -> Result<Option<Duration>> {
+    /// How long tasks were between the events `begin` and `end`. `None` if the
+    /// buffer was too small for all of them.
+    pub fn between(&self, begin: &str, end: &str) -> Result<Option<Spent>> {
         let text = self.guest.read(&format!("{TRACING}/trace"))?;
         between(&text, begin, end)
     }
 }
 
-fn cpus(text: &str, task: &str) -> Result<BTreeSet<u32>> {
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The task's name, `-` and its number.
+    pub task: String,
+    /// The event's name.
+    pub name: String,
+    /// What else is said of it.
+    pub details: String,
+}
+
+impl Event {
+    /// The value of a field that is a number.
+    pub fn value(&self, field: &str) -> Option<u64> {
+        let mut words = self.details.split(' ');
+        let value = words.find_map(|word| word.strip_prefix(field)?.strip_prefix('='));
+        value?.parse().ok()
+    }
+}
+
+fn entries(text: &str) -> impl Iterator<Item = Result<Entry<'_>>> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let entries = lines
-        .map(|line| Entry::parse(line).with_context(|| format!("a line of the trace: {line:?}")));
-    let entries: Vec<Entry> = entries.collect::<Result<_>>()?;
+    lines.map(|line| Entry::parse(line).with_context(|| format!("a line of the trace: {line:?}")))
+}
+
+fn events(text: &str) -> Result<Vec<Event>> {
+    let event = |entry: Result<Entry<'_>>| {
+        let entry = entry?;
+        Ok(Event {
+            task: entry.task.to_owned(),
+            name: entry.event.to_owned(),
+            details: entry.details.trim().to_owned(),
+        })
+    };
+    entries(text).map(event).collect()
+}
+
+fn cpus(text: &str, task: &str) -> Result<BTreeSet<u32>> {
+    let entries: Vec<Entry> = entries(text).collect::<Result<_>>()?;
     let of_task = entries.iter().filter(|entry| entry.task.starts_with(task));
     Ok(of_task.map(|entry| entry.cpu).collect())
 }
 
-fn between(text: &str, begin: &str, end: &str) -> Result<Option<Duration>> {
+/// The time that tasks spent, the sum over them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Those of programs.
+    pub by_programs: Duration,
+    /// Those of the kernel, which do so beside programs.
+    pub by_workers: Duration,
+}
+
+/// What the kernel's own tasks are called that reclaim.
+const WORKERS: [&str; 2] = ["kworker/", "kswapd"];
+
+fn between(text: &str, begin: &str, end: &str) -> Result<Option<Spent>> {
     let kept = text
         .lines()
         .find_map(|line| line.strip_prefix("# entries-in-buffer/entries-written: "));
@@ -78,18 +129,24 @@ fn between(text: &str, begin: &str, end: &str) -> Result<Option<Duration>> {
         return Ok(None);
     }
     let mut begun = HashMap::new();
-    let mut total = Duration::ZERO;
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let entry = Entry::parse(line).with_context(|| format!("a line of the trace: {line:?}"))?;
+    let mut spent = Spent::default();
+    for entry in entries(text) {
+        let entry = entry?;
         if entry.event == begin {
             begun.insert(entry.task, entry.at);
         } else if entry.event == end {
             let since = begun.remove(entry.task);
-            let since = since.with_context(|| format!("an end without a beginning: {line:?}"))?;
-            total += entry.at.saturating_sub(since);
+            let since =
+                since.with_context(|| format!("{} ends what it never began", entry.task))?;
+            let time = entry.at.saturating_sub(since);
+            if WORKERS.iter().any(|name| entry.task.starts_with(name)) {
+                spent.by_workers += time;
+            } else {
+                spent.by_programs += time;
+            }
         }
     }
-    Ok(Some(total))
+    Ok(Some(spent))
 }
 
 /// `TASK-PID [CPU] FLAGS SECONDS: EVENT: …`, where a task's name may have
@@ -99,6 +156,7 @@ struct Entry<'a> {
     cpu: u32,
     at: Duration,
     event: &'a str,
+    details: &'a str,
 }
 
 impl Entry<'_> {
@@ -107,11 +165,13 @@ impl Entry<'_> {
         let (cpu, rest) = rest.split_once("] ")?;
         let (_, rest) = rest.trim_start().split_once(' ')?;
         let (seconds, rest) = rest.trim_start().split_once(": ")?;
+        let (event, details) = rest.split_once(':')?;
         Some(Entry {
             task: task.trim(),
             cpu: cpu.parse().ok()?,
             at: Duration::from_secs_f64(seconds.parse().ok()?),
-            event: rest.split_once(':')?.0,
+            event,
+            details,
         })
     }
 }
@@ -144,12 +204,30 @@ mod tests {
 
     #[test]
     fn time_is_counted_for_each_task() {
-        let total = between(TEXT, "begin", "end").expect("a trace");
-        assert_eq!(total, Some(Duration::from_micros(1050)));
-        assert_eq!(
-            between(TEXT, "never", "neither").expect("a trace"),
-            Some(Duration::ZERO)
-        );
+        let of = |text: &str, begin: &str, end: &str| between(text, begin, end).expect("a trace");
+        let mut spent = Spent {
+            by_programs: Duration::from_micros(1050),
+            by_workers: Duration::ZERO,
+        };
+        assert_eq!(of(TEXT, "begin", "end"), Some(spent));
+        assert_eq!(of(TEXT, "never", "neither"), Some(Spent::default()));
+        // What the kernel's workers do meanwhile is not the program's time.
+        for worker in ["kworker/u2:0-events", "kswapd0"] {
+            let text = TEXT.replace("a b: c", worker);
+            spent.by_programs = Duration::from_micros(1000);
+            spent.by_workers = Duration::from_micros(50);
+            assert_eq!(of(&text, "begin", "end"), Some(spent));
+        }
+    }
+
+    #[test]
+    fn an_event_has_its_fields() {
+        let all = events(TEXT).expect("a trace");
+        assert_eq!(all.len(), 5);
+        let Event { task, name, .. } = &all[4];
+        assert_eq!((&**task, &**name), ("a b: c-102", "end"));
+        assert_eq!(all[4].value("nr_reclaimed"), Some(1));
+        assert_eq!(all[0].value("gfp_flags"), None);
     }
 
     #[test]

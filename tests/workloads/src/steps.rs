@@ -69,7 +69,7 @@ pub enum Step {
     /// `allocated`: counts the file's pages.
     Allocated,
     /// `places PAGES`: counts those in memory, those in swap alone, and those
-    /// that are unmapped and in the swap cache.
+    /// that are unmapped and in the swap cache, and names the first one's slot.
     Places(Range<usize>),
     /// `settle`: waits until no page is on its way out.
     Settle,

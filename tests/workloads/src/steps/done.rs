@@ -18,6 +18,8 @@ pub struct Done {
     pub swapped: u64,
     /// Pages that are unmapped and in the swap cache.
     pub cached: u64,
+    /// The slot of the first page that has one.
+    pub first_slot: Option<u64>,
     /// Pages of the file.
     pub allocated: u64,
     /// Times that a line was repeated.
@@ -36,6 +38,7 @@ impl Done {
         self.resident += other.resident;
         self.swapped += other.swapped;
         self.cached += other.cached;
+        self.first_slot = self.first_slot.or(other.first_slot);
         self.allocated += other.allocated;
         self.rounds += other.rounds;
         self.missing = self.missing.max(other.missing);

@@ -139,6 +139,9 @@ impl Performer {
             done.resident += u64::from(resident);
             done.swapped += u64::from(!resident && in_swap(&place));
             done.cached += u64::from(resident && in_swap(&place));
+            if let Place::Swap { slot, .. } = place {
+                done.first_slot.get_or_insert(slot);
+            }
         }
         Ok(())
     }
