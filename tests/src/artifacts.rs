@@ -1,6 +1,6 @@
 //! Where what is kept of a failure goes.
 
-use rapidswap_vm::{Collected, collect, failure_dir};
+use rapidswap_vm::{Collected, collect, dumps_failures, failure_dir};
 
 use crate::scene::Scene;
 
@@ -15,7 +15,7 @@ pub fn keep(scene: &Scene, test: &str) -> Option<Collected> {
             return None;
         }
     };
-    match collect(&scene.cluster, &dir, false) {
+    match collect(&scene.cluster, &dir, dumps_failures()) {
         Ok(collected) => {
             // Printed rather than chained: an error is one line, this is many.
             eprint!("{collected}");

@@ -15,14 +15,18 @@ use std::time::UNIX_EPOCH;
 use rapidswap_progress::Reporter;
 
 use crate::cluster::{Cluster, EVENTS};
+use crate::debug::module_file;
 use crate::error::{Error, IoContext, Result};
 use crate::node::Node;
 use crate::prepare::cache;
-use crate::symbols::{Symbols, is_trace};
+use crate::symbols::{Sources, is_trace};
 use node::Folder;
 
 /// Names the directory of what is kept of failures.
 const ARTIFACTS: &str = "RAPIDSWAP_ARTIFACTS";
+
+/// Says that the nodes' memory is to be kept of failures too.
+const DUMP: &str = "RAPIDSWAP_DUMP";
 
 /// Where in the cache that is otherwise.
 pub(crate) const FAILURES: &str = "failures";
@@ -118,7 +122,8 @@ pub fn collect(cluster: &Cluster, dir: &Path, dump: bool) -> Result<Collected> {
 /// Collects what can be had of a cluster that did not come up, and notes where
 /// that is and what matters of it. What cannot be had at all is noted too.
 pub(crate) fn report(cluster: &Cluster, reporter: &Reporter) {
-    let collected = failure_dir(cluster.name()).and_then(|dir| collect(cluster, &dir, false));
+    let collected =
+        failure_dir(cluster.name()).and_then(|dir| collect(cluster, &dir, dumps_failures()));
     match collected {
         Ok(collected) => collected
             .to_string()
@@ -126,6 +131,11 @@ pub(crate) fn report(cluster: &Cluster, reporter: &Reporter) {
             .for_each(|line| reporter.note(line)),
         Err(error) => reporter.note(&format!("nothing could be collected: {error}")),
     }
+}
+
+/// Whether the nodes' memory is wanted of a failure: `$RAPIDSWAP_DUMP`.
+pub fn dumps_failures() -> bool {
+    env::var_os(DUMP).is_some_and(|dump| !dump.is_empty() && dump != "0")
 }
 
 /// A new directory for what is kept of the failure of something by that name:
@@ -164,12 +174,13 @@ fn symbolise(
         return Ok(());
     }
     let status = cluster.status().map_err(|error| error.to_string())?;
-    let symbols = Symbols::load(&status.vmlinux)?;
+    let module = |name: &str| module_file(cluster.run_dir(), name);
+    let mut sources = Sources::load(&status.vmlinux, module)?;
     let mut text = String::new();
     for (node, lines) in telling {
         text += &format!("--- console of {node}\n");
         for line in lines {
-            *line = symbols.annotate(line);
+            *line = sources.annotate(line);
             text += &format!("{line}\n");
         }
     }

@@ -40,6 +40,15 @@ pub struct LoadedModule {
     pub text: String,
 }
 
+/// The file of a module that a cluster's nodes can load, if there is one.
+pub(crate) fn module_file(run_dir: &Path, name: &str) -> Option<PathBuf> {
+    let folder = run_dir.join("payload/modules");
+    // A file may have hyphens where the name has underscores.
+    let files = [name.to_owned(), name.replace('_', "-")];
+    let mut files = files.iter().map(|name| folder.join(format!("{name}.ko")));
+    files.find(|file| file.exists())
+}
+
 impl Node {
     /// Opens a stub for gdb. The node's processors stop when gdb connects.
     pub fn debug(&self) -> Result<DebugStub> {
@@ -68,14 +77,10 @@ impl Node {
             [ ! -e $text ] || echo ${text%%/*} $(cat $text)
         done";
         let said = self.run("looking for modules", ["sh", "-c", script])?;
-        let folder = self.run_dir().join("payload/modules");
         let loaded = said.lines().filter_map(|line| {
             let (name, text) = line.split_once(' ')?;
-            // A file may have hyphens where the name has underscores.
-            let files = [name.to_owned(), name.replace('_', "-")];
-            let mut files = files.iter().map(|name| folder.join(format!("{name}.ko")));
             Some(LoadedModule {
-                file: files.find(|file| file.exists())?,
+                file: module_file(self.run_dir(), name)?,
                 text: text.to_owned(),
             })
         });

@@ -73,7 +73,7 @@ use std::os::fd::BorrowedFd;
 pub use accel::{Choice, decide};
 pub use activity::{Activity, Rates, Sample, Serving, Swapping};
 pub use cluster::Cluster;
-pub use collect::{Collected, Missing, collect, failure_dir};
+pub use collect::{Collected, Missing, collect, dumps_failures, failure_dir};
 pub use console::ConsoleScan;
 pub use debug::{DebugStub, LoadedModule};
 pub use device::Accel;

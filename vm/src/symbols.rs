@@ -1,18 +1,66 @@
 //! Where in the sources the functions of a call trace are, by the line tables
-//! of the kernel that printed it.
+//! of the kernel that printed it and of its modules.
 
+mod linked;
+
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use addr2line::Loader;
 use object::{Object, ObjectSymbol, SymbolKind};
+use tempfile::NamedTempFile;
 
 /// What ends the part of a source's path that differs between machines.
 const TREE: &str = "/kernel/linux/";
 
-/// A kernel's functions and line tables.
-pub(crate) struct Symbols {
+/// Those of a kernel and of the modules that it is given.
+pub(crate) struct Sources<F> {
+    kernel: Symbols,
+    /// The file of the module of some name.
+    file: F,
+    /// What has been looked for.
+    modules: HashMap<String, Option<Symbols>>,
+}
+
+impl<F: Fn(&str) -> Option<PathBuf>> Sources<F> {
+    /// Reads those of a kernel; one without line tables is an error. Those of
+    /// modules are read as they are met.
+    pub(crate) fn load(vmlinux: &Path, file: F) -> Result<Sources<F>, String> {
+        Ok(Sources {
+            kernel: Symbols::load(vmlinux)?,
+            file,
+            modules: HashMap::new(),
+        })
+    }
+
+    /// A line of a trace, with the places in the sources behind it; inlined
+    /// functions are on the way to the outer one.
+    pub(crate) fn annotate(&mut self, line: &str) -> String {
+        let sources = place(line).and_then(|place| self.symbols(place.module)?.sources(&place));
+        match sources {
+            Some(sources) => format!("{line} ({sources})"),
+            None => line.to_owned(),
+        }
+    }
+
+    fn symbols(&mut self, module: Option<&str>) -> Option<&Symbols> {
+        let Some(name) = module else {
+            return Some(&self.kernel);
+        };
+        if !self.modules.contains_key(name) {
+            // A trace through a module without line tables stays as it is.
+            let symbols = (self.file)(name).and_then(|file| Symbols::load(&file).ok());
+            self.modules.insert(name.to_owned(), symbols);
+        }
+        self.modules.get(name)?.as_ref()
+    }
+}
+
+/// The functions and line tables of one file.
+struct Symbols {
     functions: HashMap<String, Vec<Function>>,
     lines: Loader,
 }
@@ -27,6 +75,8 @@ struct Function {
 #[derive(Debug, PartialEq, Eq)]
 struct Place<'a> {
     function: &'a str,
+    /// The module that the function is of.
+    module: Option<&'a str>,
     offset: u64,
     size: u64,
     /// The place itself, or else the one to which a call returns.
@@ -34,10 +84,9 @@ struct Place<'a> {
 }
 
 impl Symbols {
-    /// Reads those of a kernel; one without line tables is an error.
-    pub(crate) fn load(vmlinux: &Path) -> Result<Symbols, String> {
-        let problem = |error: &dyn std::fmt::Display| format!("{}: {error}", vmlinux.display());
-        let bytes = fs::read(vmlinux).map_err(|error| problem(&error))?;
+    fn load(path: &Path) -> Result<Symbols, String> {
+        let problem = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let bytes = fs::read(path).map_err(|error| problem(&error))?;
         let file = object::File::parse(&*bytes).map_err(|error| problem(&error))?;
         if file.section_by_name(".debug_line").is_none() {
             return Err(problem(&"it has no line tables"));
@@ -52,22 +101,21 @@ impl Symbols {
                     .entry(name.to_owned())
                     .or_default()
                     .push(Function {
-                        address: symbol.address(),
+                        address: linked::base(&file, symbol.section_index()) + symbol.address(),
                         size: symbol.size(),
                     });
             }
         }
-        let lines = Loader::new(vmlinux).map_err(|error| problem(&error))?;
+        let lines = match linked::linked(&bytes).map_err(|error| problem(&error))? {
+            Cow::Borrowed(_) => Loader::new(path).map_err(|error| problem(&error))?,
+            Cow::Owned(linked) => {
+                // The loader takes a file, which it keeps open.
+                let mut file = NamedTempFile::new().map_err(|error| problem(&error))?;
+                file.write_all(&linked).map_err(|error| problem(&error))?;
+                Loader::new(file.path()).map_err(|error| problem(&error))?
+            }
+        };
         Ok(Symbols { functions, lines })
-    }
-
-    /// A line of a trace, with the places in the sources behind it; inlined
-    /// functions are on the way to the outer one.
-    pub(crate) fn annotate(&self, line: &str) -> String {
-        match place(line).and_then(|place| self.sources(&place)) {
-            Some(sources) => format!("{line} ({sources})"),
-            None => line.to_owned(),
-        }
     }
 
     fn sources(&self, place: &Place<'_>) -> Option<String> {
@@ -102,13 +150,13 @@ pub(crate) fn is_trace(line: &str) -> bool {
     place(line).is_some()
 }
 
-/// The place that a line of a trace is about, unless it is in a module.
+/// The place that a line of a trace is about.
 fn place(line: &str) -> Option<Place<'_>> {
     let mut words = line.split_whitespace();
     let word = words.find(|word| word.contains("+0x") && word.contains("/0x"))?;
-    if words.next().is_some_and(|next| next.starts_with('[')) {
-        return None;
-    }
+    // `[module]`, or with the build's own number, `[module 0123abcd]`.
+    let module = words.next().and_then(|next| next.strip_prefix('['));
+    let module = module.map(|name| name.trim_end_matches(']'));
     let (function, numbers) = word.split_once("+0x")?;
     let (offset, size) = numbers.split_once("/0x")?;
     let hex = |text| u64::from_str_radix(text, 16).ok();
@@ -120,6 +168,7 @@ fn place(line: &str) -> Option<Place<'_>> {
     let (offset, size) = (hex(offset)?, hex(size)?);
     Some(Place {
         function,
+        module,
         offset,
         size,
         exact: exact || offset == 0,
@@ -132,20 +181,27 @@ mod tests {
 
     #[test]
     fn places_are_found_in_traces() {
-        let at = |function, exact| {
+        let of = |function, module, exact| {
             Some(Place {
                 function,
+                module,
                 offset: 0x1f,
                 size: 0x80,
                 exact,
             })
         };
+        let at = |function, exact| of(function, None, exact);
         let trace = "[   12.000000]  ? do_swap_page+0x1f/0x80";
         assert_eq!(place(trace), at("do_swap_page", false));
         let register = "[   12.000000] RIP: 0010:do_swap_page+0x1f/0x80";
         assert_eq!(place(register), at("do_swap_page", true));
-        for other in [
+        for line in [
             "[   12.000000]  lkdtm_WARNING+0x1f/0x80 [lkdtm]",
+            "[   12.000000]  lkdtm_WARNING+0x1f/0x80 [lkdtm 0123abcd]",
+        ] {
+            assert_eq!(place(line), of("lkdtm_WARNING", Some("lkdtm"), false));
+        }
+        for other in [
             "[   12.000000] Call Trace:",
             "[   12.000000] RAX: 0000000000000000 RBX: ffff888",
         ] {
@@ -153,18 +209,51 @@ mod tests {
         }
     }
 
+    fn no_file(_: &str) -> Option<PathBuf> {
+        None
+    }
+
     #[test]
     fn a_function_of_this_program_is_in_this_file() {
         let program = std::env::current_exe().expect("this program");
-        let symbols = Symbols::load(&program).expect("tests have line tables");
-        let mut names = symbols.functions.keys();
+        let mut sources = Sources::load(&program, no_file).expect("tests have line tables");
+        let mut names = sources.kernel.functions.keys();
         let name = names.find(|name| name.contains("a_function_of_this_program_is_in_this"));
         let line = format!("  {}+0x0/0x10", name.expect("this function"));
-        let annotated = symbols.annotate(&line);
+        let annotated = sources.annotate(&line);
         assert!(annotated.starts_with(&line), "{annotated}");
         assert!(annotated.contains("vm/src/symbols.rs:"), "{annotated}");
         let unknown = "  no_such_place+0x0/0x10";
-        assert_eq!(symbols.annotate(unknown), unknown);
+        assert_eq!(sources.annotate(unknown), unknown);
+        let elsewhere = format!("{line} [module]");
+        assert_eq!(sources.annotate(&elsewhere), elsewhere);
+    }
+
+    /// As modules are: not linked, and with code in sections of their own.
+    #[test]
+    fn a_function_of_a_file_that_is_not_linked_is_in_its_source() {
+        let dir = tempfile::tempdir().expect("directory");
+        let source = dir.path().join("module.c");
+        let text = "__attribute__((section(\".init.text\"))) int first(int a) { return a / 3; }\n\
+                    int other(int a) { return a / 5; }\n";
+        fs::write(&source, text).expect("a file");
+        let object = dir.path().join("module.ko");
+        let built = std::process::Command::new("cc")
+            .args(["-g", "-O1", "-c", "-o"])
+            .args([&object, &source])
+            .status();
+        assert!(built.expect("a compiler").success());
+        let program = std::env::current_exe().expect("this program");
+        let file = |name: &str| (name == "module").then(|| object.clone());
+        let mut sources = Sources::load(&program, file).expect("tests have line tables");
+        for (function, line) in [("first", 1), ("other", 2)] {
+            let trace = format!(" {function}+0x0/0x10 [module]");
+            let annotated = sources.annotate(&trace);
+            assert!(
+                annotated.ends_with(&format!("module.c:{line})")),
+                "{annotated}"
+            );
+        }
     }
 
     #[test]
