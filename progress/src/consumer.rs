@@ -82,7 +82,7 @@ impl Consumer for Bars {
                 self.say(&ended(&stamped.event));
             }
             Event::Note { text } => self.say(text),
-            Event::Ended { .. } => {}
+            Event::KernelFault { .. } | Event::NodeGone { .. } | Event::Ended { .. } => {}
         }
     }
 }
@@ -103,7 +103,11 @@ impl Consumer for Lines {
             Event::StepMessage { step, text, .. } => line(&format!("{step}: {text}")),
             Event::StepEnded { .. } => line(&ended(&stamped.event)),
             Event::Note { text } => line(text),
-            Event::StepProgress { .. } | Event::Ended { .. } => {}
+            // Who fails by those says so on a line.
+            Event::StepProgress { .. }
+            | Event::KernelFault { .. }
+            | Event::NodeGone { .. }
+            | Event::Ended { .. } => {}
         }
     }
 }

@@ -52,10 +52,34 @@ pub enum Event {
         /// For people.
         text: String,
     },
+    /// A node's kernel complained.
+    KernelFault {
+        /// The node.
+        node: String,
+        /// The sort of fault.
+        kind: String,
+        /// The line on its console, from 1.
+        line: usize,
+        /// What is on it.
+        text: String,
+    },
+    /// A node will not come back.
+    NodeGone {
+        /// The node.
+        node: String,
+        /// What it ended as.
+        outcome: String,
+        /// Why, for people.
+        reason: String,
+    },
     /// All is over; the last event.
     Ended {
         /// The exit status.
         code: u8,
+        /// What that means, if it is one of those that all programs here have.
+        outcome: Option<String>,
+        /// The node at which something went wrong, if it was one.
+        node: Option<String>,
         /// What went wrong, if something did.
         error: Option<String>,
     },

@@ -157,15 +157,8 @@ impl Reporter {
         });
     }
 
-    /// The end of all, with the exit status and what went wrong.
-    pub fn ended(&self, code: u8, error: Option<&str>) {
-        self.say(Event::Ended {
-            code,
-            error: error.map(str::to_owned),
-        });
-    }
-
-    fn say(&self, event: Event) {
+    /// Any event, for what no step and no note is.
+    pub fn say(&self, event: Event) {
         let stamped = Stamped::now(event);
         let mut stream = self.stream.lock().unwrap_or_else(|e| e.into_inner());
         for consumer in &mut stream.consumers {
@@ -251,7 +244,7 @@ mod tests {
         step.message("client is up");
         step.done("2 nodes are up");
         drop(reporter.step("link proof", Duration::from_secs(2)));
-        reporter.ended(97, Some("no link"));
+        reporter.note("no link");
         drop(reporter);
         let seen: Vec<_> = events.iter().collect();
         let boot = || "boot".to_owned();
@@ -322,9 +315,22 @@ mod tests {
                 outcome: text.clone(),
                 seconds: 1.0,
             },
-            Event::Note { text },
+            Event::Note { text: text.clone() },
+            Event::KernelFault {
+                node: text.clone(),
+                kind: text.clone(),
+                line: 1,
+                text: text.clone(),
+            },
+            Event::NodeGone {
+                node: text.clone(),
+                outcome: text.clone(),
+                reason: text,
+            },
             Event::Ended {
                 code: 0,
+                outcome: None,
+                node: None,
                 error: None,
             },
         ] {

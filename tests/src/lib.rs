@@ -7,7 +7,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod allowed;
 pub mod arrangement;
 pub mod artifacts;
 pub mod guest;

@@ -13,11 +13,9 @@ use clap::ValueEnum;
 use nix::fcntl::{Flock, FlockArg};
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
-    AccelChoice, Cluster, KernelVariant, Node, NodeState, Occasion, Outcome, Profile, Splat,
-    UpOptions,
+    AccelChoice, Cluster, KernelVariant, Node, NodeState, Occasion, Profile, UpOptions,
 };
 
-use crate::allowed::Allowed;
 use crate::artifacts;
 use crate::guest::Guest;
 use crate::verdict::{Seen, Verdict};
@@ -63,12 +61,6 @@ impl Scene {
         present
             .map(|node| Ok(self.cluster.node(&node.name)?))
             .collect()
-    }
-
-    /// Every kernel fault on any console so far, a line each.
-    pub fn splats(&self) -> Result<Vec<String>> {
-        let splats = self.cluster.splats().context("read the consoles")?;
-        Ok(splats.iter().map(Splat::to_string).collect())
     }
 }
 
@@ -183,9 +175,6 @@ pub fn guarded_within(
         Err(error) => Verdict::of(&name, Seen::error(error)),
     };
     if verdict.is_good() {
-        if verdict.outcome == Outcome::Skipped {
-            eprintln!("{verdict}");
-        }
         return Ok(());
     }
     if verdict.collected.is_none() {
@@ -211,11 +200,9 @@ pub fn end(cluster: Cluster, keep: bool, reporter: &Reporter) -> Result<()> {
 /// Why no test may begin on a cluster: a node is gone, or a fault came when no
 /// test ran, after the last one or before the first.
 fn unfit(scene: &Scene) -> Result<Option<Seen>> {
-    let allowed = Allowed::load()?;
-    let splats = scene.cluster.splats().context("read the consoles")?;
-    let between = splats.into_iter().filter(|splat| {
-        !matches!(splat.occasion, Occasion::During(_)) && allowed.reason(splat).is_none()
-    });
+    let faults = scene.cluster.faults().context("look at the consoles")?;
+    let between = faults.into_iter();
+    let between = between.filter(|splat| !matches!(splat.occasion, Occasion::During(_)));
     let nodes = scene.cluster.status()?.nodes.into_iter();
     let gone = nodes.filter_map(|node| match node.state {
         NodeState::Gone(gone) => Some((node.name, gone)),

@@ -4,36 +4,9 @@ use std::fmt;
 
 use anyhow::Error;
 use rapidswap_progress::Reporter;
-use rapidswap_vm::{Collected, Gone, Outcome, Splat, SplatKind};
+use rapidswap_vm::{Collected, Gone, Outcome, Splat, SplatKind, ended};
 
 use crate::wait::TimedOut;
-
-/// Faults that one line names; the console has the others.
-const NAMED: usize = 3;
-
-/// A test that is not tried: an error with which a test ends early.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped(pub String);
-
-impl fmt::Display for Skipped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Skipped {}
-
-/// Faults that kernels reported: an error of what otherwise went well.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Splatted(pub String);
-
-impl fmt::Display for Splatted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "kernel faults: {}", self.0)
-    }
-}
-
-impl std::error::Error for Splatted {}
 
 /// What was seen of a test.
 #[derive(Debug, Default)]
@@ -89,7 +62,7 @@ impl Verdict {
 
     /// Whether the run may go on as if nothing had happened.
     pub fn is_good(&self) -> bool {
-        matches!(self.outcome, Outcome::Passed | Outcome::Skipped)
+        self.outcome == Outcome::Passed
     }
 }
 
@@ -115,11 +88,7 @@ fn judge(seen: &Seen) -> (Outcome, Option<String>) {
 
 /// What a run that ends with this error ended as.
 pub fn outcome(error: &Error) -> Outcome {
-    if error.is::<Skipped>() {
-        Outcome::Skipped
-    } else if error.is::<Splatted>() {
-        Outcome::GuestSplat
-    } else if error.is::<TimedOut>() {
+    if error.is::<TimedOut>() {
         Outcome::Hang
     } else if let Some(error) = error.downcast_ref::<rapidswap_vm::Error>() {
         error.outcome()
@@ -131,7 +100,7 @@ pub fn outcome(error: &Error) -> Outcome {
 /// Says why a program failed; gives its exit status.
 pub fn failed(program: &str, error: &anyhow::Error, reporter: &Reporter) -> u8 {
     let code = exit_code(error);
-    reporter.ended(code, Some(&format!("{error:#}")));
+    ended(reporter, code, Some(error));
     if !reporter.is_json() {
         eprintln!("{program}: {error:#}");
     }
@@ -147,11 +116,8 @@ pub fn exit_code(error: &Error) -> u8 {
 }
 
 fn node(error: &Error) -> Option<String> {
-    use rapidswap_vm::Error::{Boot, NodeGone, Step};
-    match error.downcast_ref()? {
-        Boot { node, .. } | NodeGone { node, .. } | Step { node, .. } => Some(node.clone()),
-        _ => None,
-    }
+    let error: &rapidswap_vm::Error = error.downcast_ref()?;
+    error.node().map(str::to_owned)
 }
 
 impl fmt::Display for Verdict {
@@ -160,12 +126,7 @@ impl fmt::Display for Verdict {
         if let Some(node) = &self.node {
             write!(f, " on {node}")?;
         }
-        let mut said: Vec<String> = Vec::new();
-        said.extend(self.seen.faults.iter().take(NAMED).map(Splat::to_string));
-        let more = self.seen.faults.len().saturating_sub(NAMED);
-        if more > 0 {
-            said.push(format!("{more} more faults"));
-        }
+        let mut said = Splat::named(&self.seen.faults);
         let gone = self.seen.gone.iter();
         said.extend(gone.map(|(node, gone)| format!("{node} is gone: {}", gone.reason)));
         let unseen = self.seen.unseen.iter();
@@ -263,7 +224,8 @@ mod tests {
         };
         let late = Error::from(late).context("a step").context("another");
         assert_eq!(by(late).0, Outcome::Hang);
-        assert_eq!(by(Skipped("why".into()).into()).0, Outcome::Skipped);
+        let skipped = rapidswap_vm::Error::Skipped("why".to_owned());
+        assert_eq!(by(skipped.into()).0, Outcome::Skipped);
         let gone: Result<(), _> = Err(rapidswap_vm::Error::NodeGone {
             node: "client".to_owned(),
             outcome: Outcome::InfrastructureFailed,

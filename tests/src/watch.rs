@@ -7,9 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow};
-use rapidswap_vm::{Collected, Fault, KernelVariant, Node, NodeState, Outcome, TestRun};
+use rapidswap_vm::{Allowed, Collected, Fault, KernelVariant, Node, NodeState, Outcome, TestRun};
 
-use crate::allowed::Allowed;
 use crate::artifacts;
 use crate::guest::Guest;
 use crate::leaks;
@@ -38,7 +37,8 @@ pub fn watch(
     // What was gone before is not this test's.
     let (allowed, nodes, kernel) = match (Allowed::load(), scene.present(), kernel_variant()) {
         (Ok(allowed), Ok(nodes), Ok(kernel)) => (allowed, nodes, kernel),
-        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => return failed(name, error),
+        (Err(error), ..) => return failed(name, error.into()),
+        (_, Err(error), _) | (.., Err(error)) => return failed(name, error),
     };
     seen.unseen = on_each(&nodes, |node| mark(node, &run, Node::mark_begin));
     let mut collected = None;

@@ -1,5 +1,6 @@
 //! A cluster from the outside.
 
+use std::fmt::Display;
 use std::fs;
 use std::net::SocketAddrV4;
 use std::os::unix::net::UnixStream;
@@ -7,14 +8,16 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rapidswap_progress::Reporter;
+use rapidswap_progress::{Event, Reporter};
 
+use crate::allowed::Allowed;
 use crate::clean;
 use crate::error::{Error, IoContext, Result, names};
 use crate::fault::Fault;
 use crate::link;
 use crate::node::{self, Node, ask};
 use crate::options::{DEFAULT_NAME, UpOptions, check_name};
+use crate::outcome::word;
 use crate::prepare::prepare;
 use crate::process::reply;
 use crate::profile::CLIENT;
@@ -22,7 +25,7 @@ use crate::request::{self, Reply, Request};
 use crate::rundir::{self, Presence};
 use crate::splat::Splat;
 use crate::start::start;
-use crate::status::Status;
+use crate::status::{NodeState, Status};
 use crate::supervisor::Plan;
 use crate::swap::{self, SwapOptions};
 
@@ -68,9 +71,8 @@ impl Cluster {
         let started = Instant::now();
         let lease = start(plan, options, reporter)?;
         let link_s = started.elapsed().as_secs_f64();
-        // Without a log only a later look at it is lost.
-        let _ = reporter.log_to(&self.run_dir.join(EVENTS));
-        let lease = lease.or_keep(self.make_ready(options, reporter), options.keep, reporter)?;
+        let ready = self.judge(self.make_ready(options, reporter), reporter);
+        let lease = lease.or_keep(ready, options.keep, reporter)?;
         let up_s = started.elapsed().as_secs_f64();
         lease.commit(up_s, link_s, options.swap)?;
         reporter.note(&format!("cluster {} is up in {up_s:.1} s", options.name));
@@ -253,6 +255,57 @@ impl Cluster {
             splats.extend(node.scan()?.splats);
         }
         Ok(splats)
+    }
+
+    /// Those of [`Cluster::splats`] that are on no list of known ones.
+    pub fn faults(&self) -> Result<Vec<Splat>> {
+        let allowed = Allowed::load()?;
+        let mut faults = self.splats()?;
+        faults.retain(|splat| allowed.reason(splat).is_none());
+        Ok(faults)
+    }
+
+    /// What came of something that was done here. What a kernel says comes
+    /// before what it ended as, which may be the consequence; a console that
+    /// cannot be read is no clean one. Events say what there is to say of the
+    /// nodes.
+    pub fn judge<T, E>(&self, done: Result<T, E>, reporter: &Reporter) -> Result<T, E>
+    where
+        E: From<Error> + Display,
+    {
+        match self.tell(reporter) {
+            Ok(faults) if !faults.is_empty() => {
+                let then = done.err().map(|error| format!("; then: {error:#}"));
+                let then = then.unwrap_or_default();
+                Err(Error::KernelFaults { faults, then }.into())
+            }
+            Err(error) if done.is_ok() => Err(error.into()),
+            _ => done,
+        }
+    }
+
+    /// Says by events which kernels complained, and which nodes are gone; gives
+    /// the faults.
+    pub fn tell(&self, reporter: &Reporter) -> Result<Vec<Splat>> {
+        let faults = self.faults()?;
+        for fault in &faults {
+            reporter.say(Event::KernelFault {
+                node: fault.node.clone(),
+                kind: word(fault.kind),
+                line: fault.line,
+                text: fault.text.clone(),
+            });
+        }
+        for node in self.status()?.nodes {
+            if let NodeState::Gone(gone) = node.state {
+                reporter.say(Event::NodeGone {
+                    node: node.name,
+                    outcome: word(gone.outcome),
+                    reason: gone.reason,
+                });
+            }
+        }
+        Ok(faults)
     }
 
     /// The command line of a node's QEMU, or of the ssh to a host, as one would

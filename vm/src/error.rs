@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::outcome::Outcome;
 use crate::size::Size;
+use crate::splat::{Splat, SplatKind};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -100,6 +101,17 @@ pub enum Error {
         /// Its status and what it said.
         detail: String,
     },
+    /// Kernels complained, and by no list may they.
+    #[error("{}{then}", Splat::named(.faults).join("; "))]
+    KernelFaults {
+        /// What they said, at least once.
+        faults: Vec<Splat>,
+        /// What else went wrong, probably by that: nothing, or a part of the line.
+        then: String,
+    },
+    /// It was not tried, for this reason.
+    #[error("skipped: {0}")]
+    Skipped(String),
     /// Only a virtual machine can do this.
     #[error("node `{0}` is a host, and this takes a virtual machine: use a profile such as rxe")]
     Host(String),
@@ -120,6 +132,23 @@ pub enum Error {
         /// The refusal.
         source: io::Error,
     },
+}
+
+impl Error {
+    /// The node at which it went wrong, if it was one.
+    pub fn node(&self) -> Option<&str> {
+        match self {
+            Error::Boot { node, .. } | Error::NodeGone { node, .. } | Error::Step { node, .. } => {
+                Some(node)
+            }
+            Error::KernelFaults { faults, .. } => {
+                let panic = faults.iter().find(|fault| fault.kind == SplatKind::Panic);
+                let fault = panic.or(faults.first());
+                fault.map(|fault| fault.node.as_str())
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Names as they stand in a message.

@@ -22,6 +22,7 @@
 
 mod accel;
 mod activity;
+mod allowed;
 pub mod clean;
 mod cluster;
 mod collect;
@@ -72,6 +73,7 @@ use std::os::fd::BorrowedFd;
 
 pub use accel::{Choice, decide};
 pub use activity::{Activity, Rates, Sample, Serving, Swapping};
+pub use allowed::Allowed;
 pub use cluster::Cluster;
 pub use collect::{Collected, Missing, collect, dumps_failures, failure_dir};
 pub use console::ConsoleScan;
@@ -85,7 +87,7 @@ pub use limit::MemoryGroup;
 pub use node::Node;
 pub use occasion::{Occasion, TestRun};
 pub use options::{AccelChoice, DEFAULT_NAME, KernelVariant, UpOptions};
-pub use outcome::{NO_KVM, Outcome};
+pub use outcome::{NO_KVM, Outcome, ended};
 pub use parity::{Cap, End, Limit, Parity};
 pub use prepare::cache;
 pub use process::{Process, ProcessHandle};

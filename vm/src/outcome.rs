@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use rapidswap_progress::{Event, Reporter};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::splat::SplatKind;
 
 /// The exit code of `--accel kvm` where no guest boots under KVM: a failure of
 /// the infrastructure that a caller may want to tell from the others.
@@ -75,6 +77,29 @@ impl Outcome {
     }
 }
 
+/// The name by which programs know a value of an enumeration.
+pub(crate) fn word(value: impl Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Says by an event that all is over: with which exit status, and why.
+pub fn ended(reporter: &Reporter, code: u8, error: Option<&anyhow::Error>) {
+    let outcome = match code {
+        NO_KVM => Some(Outcome::InfrastructureFailed),
+        code => Outcome::ALL
+            .into_iter()
+            .find(|outcome| outcome.code() == code),
+    };
+    let cause = error.and_then(|error| error.downcast_ref::<Error>());
+    reporter.say(Event::Ended {
+        code,
+        outcome: outcome.map(word),
+        node: cause.and_then(Error::node).map(str::to_owned),
+        error: error.map(|error| format!("{error:#}")),
+    });
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -87,6 +112,14 @@ impl Error {
         match self {
             Error::Boot { .. } => Outcome::BootFailed,
             Error::NodeGone { outcome, .. } => *outcome,
+            Error::KernelFaults { faults, .. } => {
+                let panics = faults.iter().any(|fault| fault.kind == SplatKind::Panic);
+                match panics {
+                    true => Outcome::GuestPanic,
+                    false => Outcome::GuestSplat,
+                }
+            }
+            Error::Skipped(_) => Outcome::Skipped,
             Error::NoCluster(_)
             | Error::AlreadyUp(_)
             | Error::BadName(_)
@@ -121,6 +154,8 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::occasion::Occasion;
+    use crate::splat::Splat;
 
     #[test]
     fn every_outcome_has_a_code_of_its_own() {
@@ -156,5 +191,59 @@ mod tests {
         assert_eq!(Error::KvmUnusable("no".into()).exit_code(), NO_KVM);
         assert_eq!(Error::NoCluster("x".into()).exit_code(), 1);
         assert_eq!(Error::SupervisorGone.exit_code(), 94);
+        assert_eq!(Error::Skipped("no card".into()).exit_code(), 77);
+    }
+
+    fn fault(node: &str, kind: SplatKind) -> Splat {
+        Splat {
+            node: node.into(),
+            line: 7,
+            kind,
+            text: "x".into(),
+            occasion: Occasion::BeforeTests,
+        }
+    }
+
+    #[test]
+    fn a_panic_is_what_matters_of_many_faults() {
+        let faults = vec![
+            fault("client", SplatKind::Warning),
+            fault("server", SplatKind::Panic),
+        ];
+        let of = |faults: &[Splat]| Error::KernelFaults {
+            faults: faults.to_vec(),
+            then: "; then: no link".into(),
+        };
+        let all = of(&faults);
+        assert_eq!((all.exit_code(), all.node()), (98, Some("server")));
+        let one = of(&faults[..1]);
+        assert_eq!((one.exit_code(), one.node()), (99, Some("client")));
+        let text = "warning on client before any test, line 7: x; then: no link";
+        assert_eq!(one.to_string(), text);
+    }
+
+    #[test]
+    fn the_last_event_has_the_outcome_and_the_node() {
+        let (reporter, events) = Reporter::channel();
+        let error = anyhow::Error::from(Error::KernelFaults {
+            faults: vec![fault("server2", SplatKind::Oops)],
+            then: String::new(),
+        });
+        ended(&reporter, 99, Some(&error.context("a round")));
+        ended(&reporter, NO_KVM, None);
+        ended(&reporter, 125, None);
+        drop(reporter);
+        let ends = events.iter().map(|event| match event {
+            Event::Ended { outcome, node, .. } => (outcome, node),
+            other => panic!("{other:?}"),
+        });
+        let of =
+            |outcome: &str, node: Option<&str>| (Some(outcome.to_owned()), node.map(str::to_owned));
+        let expected = [
+            of("guest_splat", Some("server2")),
+            of("infrastructure_failed", None),
+            (None, None),
+        ];
+        assert_eq!(ends.collect::<Vec<_>>(), expected);
     }
 }

@@ -25,6 +25,21 @@ pub struct Splat {
     pub occasion: Occasion,
 }
 
+/// Faults that one line names; the console has the others.
+const NAMED: usize = 3;
+
+impl Splat {
+    /// The first few of them, and how many more there are.
+    pub fn named(faults: &[Splat]) -> Vec<String> {
+        let mut named: Vec<String> = faults.iter().take(NAMED).map(Splat::to_string).collect();
+        let more = faults.len().saturating_sub(NAMED);
+        if more > 0 {
+            named.push(format!("{more} more faults"));
+        }
+        named
+    }
+}
+
 impl fmt::Display for Splat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Splat {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rapidswap_progress::Reporter;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, EVENTS};
 use crate::error::{Error, Result};
 use crate::lease::Lease;
 use crate::link::{self, End};
@@ -92,18 +92,23 @@ fn boot(
         plan.origin = Origin::BootToSave;
     }
     let (lease, ready) = nodes(&plan, ("boot", BOOT), reporter)?;
+    let cluster = Cluster::named(&plan.name);
+    if let Err(Error::Boot { .. }) = ready {
+        // That it did not boot says more than what its kernel said of it, so
+        // that stays the error.
+        let _ = cluster.tell(reporter);
+    }
     let lease = lease.or_keep(ready, keep, reporter)?;
     if !plan.link {
         return Ok(lease);
     }
-    let cluster = Cluster::named(&plan.name);
     let proved = link::prove(
         &ends(&cluster, &plan)?,
         &plan.profile,
         &plan.kernel,
         reporter,
     );
-    let lease = lease.or_keep(proved, keep, reporter)?;
+    let lease = lease.or_keep(cluster.judge(proved, reporter), keep, reporter)?;
     if let Some(saving) = saving {
         save(&lease, &cluster, saving, reporter)?;
     }
@@ -125,6 +130,10 @@ fn nodes(plan: &Plan, step: (&str, Duration), reporter: &Reporter) -> Result<(Le
     let step = reporter.step(step.0, step.1);
     let lease = Lease::start(plan.clone())?;
     let ready = lease.ready(&step, plan.nodes.len());
+    if !matches!(ready, Err(Error::AlreadyUp(_))) {
+        // Without a log only a later look at it is lost.
+        let _ = reporter.log_to(&Cluster::named(&plan.name).run_dir().join(EVENTS));
+    }
     if ready.is_ok() {
         step.done(&format!("{} nodes are up", plan.nodes.len()));
     }
@@ -135,7 +144,7 @@ fn nodes(plan: &Plan, step: (&str, Duration), reporter: &Reporter) -> Result<(Le
 fn save(lease: &Lease, cluster: &Cluster, saving: Saving<'_>, reporter: &Reporter) -> Result<()> {
     let (step, started) = (reporter.step("save", SAVE), Instant::now());
     let saved = lease.save(saving.path())?;
-    let saved = match (saved, cluster.splats()?.is_empty()) {
+    let saved = match (saved, cluster.faults()?.is_empty()) {
         (Ok(()), true) => saving.finish().map_err(|error| error.to_string()),
         (Ok(()), false) => Err("a kernel has complained".into()),
         (Err(reason), _) => Err(reason),

@@ -7,7 +7,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Error, Result, anyhow, bail, ensure};
 use clap::Parser;
 use rapidswap_progress::{Events, Reporter};
 use rapidswap_tests::artifacts;
@@ -17,7 +17,8 @@ use rapidswap_tests::reports::{PAGE_PATTERN, Verified, report};
 use rapidswap_tests::scene::{Scene, end};
 use rapidswap_tests::table::{Table, bytes};
 use rapidswap_tests::verdict::failed;
-use rapidswap_vm::{AccelChoice, Cluster, Outcome as Ended, UpOptions};
+use rapidswap_vm::Error::KernelFaults as Complained;
+use rapidswap_vm::{AccelChoice, Cluster, Splat, UpOptions, ended};
 use serde::Serialize;
 
 #[derive(Parser)]
@@ -79,7 +80,7 @@ struct Outcome {
     #[serde(skip)]
     seconds_unlimited: f64,
     #[serde(skip)]
-    splats: Vec<String>,
+    splats: Vec<Splat>,
 }
 
 fn main() -> ExitCode {
@@ -92,13 +93,13 @@ fn main() -> ExitCode {
             } else {
                 print!("{}", outcome.table(&cli));
             }
-            let faults = outcome.faults();
-            for fault in &faults {
-                reporter.note(&format!("demo: {fault}"));
+            match outcome.failure() {
+                None => {
+                    ended(&reporter, 0, None);
+                    ExitCode::SUCCESS
+                }
+                Some(error) => ExitCode::from(failed("demo", &error, &reporter)),
             }
-            let code = outcome.ended().code();
-            reporter.ended(code, None);
-            ExitCode::from(code)
         }
         Err(error) => ExitCode::from(failed("demo", &error, &reporter)),
     }
@@ -121,7 +122,8 @@ fn show(cli: &Cli, reporter: &Reporter) -> Result<Outcome> {
     let cluster = Cluster::up(&options, reporter)?;
     let scene = Scene::of(cluster)?;
     let outcome = measure(cli, &scene, reporter);
-    let good = outcome.as_ref().is_ok_and(|o| o.faults().is_empty());
+    let outcome = outcome.or_else(|error| scene.cluster.judge(Err(error), reporter));
+    let good = outcome.as_ref().is_ok_and(|o| o.failure().is_none());
     if !good {
         artifacts::keep(&scene, &cli.name);
     }
@@ -164,7 +166,7 @@ fn measure(cli: &Cli, scene: &Scene, reporter: &Reporter) -> Result<Outcome> {
         slowdown: rounded(limited.seconds / unlimited.seconds),
         seconds: limited.seconds,
         seconds_unlimited: unlimited.seconds,
-        splats: scene.splats()?,
+        splats: scene.cluster.tell(reporter)?,
     })
 }
 
@@ -173,28 +175,25 @@ fn rounded(value: f64) -> f64 {
 }
 
 impl Outcome {
-    /// What the run ended as: a kernel's complaint comes before the rest,
+    /// Why this is no success: a kernel's complaint comes before the rest,
     /// which may be its consequence.
-    fn ended(&self) -> Ended {
-        match (self.splats.is_empty(), self.faults().is_empty()) {
-            (false, _) => Ended::GuestSplat,
-            (true, false) => Ended::TestFailed,
-            (true, true) => Ended::Passed,
-        }
-    }
-
-    /// Why this is no success, a line each.
-    fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
+    fn failure(&self) -> Option<Error> {
+        let mut wrong = Vec::new();
         if self.corrupt_bytes > 0 {
-            faults.push(format!("{} corrupt bytes", self.corrupt_bytes));
+            wrong.push(format!("{} corrupt bytes", self.corrupt_bytes));
         }
         if self.pages_stored == 0 || self.pages_loaded == 0 {
-            faults.push("no page went to the other node's memory and back".to_owned());
+            wrong.push("no page went to the other node's memory and back".to_owned());
         }
-        let splats = self.splats.iter();
-        faults.extend(splats.map(|splat| format!("kernel fault: {splat}")));
-        faults
+        let then = wrong.iter().map(|wrong| format!("; then: {wrong}"));
+        match (self.splats.is_empty(), wrong.is_empty()) {
+            (true, true) => None,
+            (true, false) => Some(anyhow!("{}", wrong.join("; "))),
+            (false, _) => Some(Error::from(Complained {
+                faults: self.splats.clone(),
+                then: then.collect(),
+            })),
+        }
     }
 
     fn table(&self, cli: &Cli) -> Table {

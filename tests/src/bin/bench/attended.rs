@@ -4,7 +4,6 @@ use anyhow::Result;
 use rapidswap_progress::Reporter;
 use rapidswap_tests::artifacts;
 use rapidswap_tests::scene::{Scene, end};
-use rapidswap_tests::verdict::Splatted;
 use rapidswap_vm::Cluster;
 
 /// Measures on a cluster and takes it down, or leaves it if something failed
@@ -18,18 +17,13 @@ pub fn attended<T>(
     measure: impl FnOnce(&Scene) -> Result<T>,
 ) -> Result<T> {
     let scene = Scene::of(cluster)?;
-    let measured = measure(&scene);
-    let splats = scene.splats();
-    let good = measured.is_ok() && splats.as_ref().is_ok_and(Vec::is_empty);
+    let measured = scene.cluster.judge(measure(&scene), reporter);
+    let good = measured.is_ok();
     if !good {
         artifacts::keep(&scene, name);
     }
     let down = end(scene.cluster, keep && !good, reporter);
     let outcome = measured?;
-    let splats = splats?;
-    if !splats.is_empty() {
-        return Err(Splatted(splats.join("; ")).into());
-    }
     down?;
     Ok(outcome)
 }

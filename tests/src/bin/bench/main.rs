@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 use rapidswap_progress::{Events, Reporter};
 use rapidswap_tests::table::Table;
 use rapidswap_tests::verdict::failed;
+use rapidswap_vm::ended;
 use serde::Serialize;
 
 /// Measures swap against the link itself, with `swap` against other swap, or
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => {
-            reporter.ended(0, None);
+            ended(&reporter, 0, None);
             ExitCode::SUCCESS
         }
         Err(error) => ExitCode::from(failed("bench", &error, &reporter)),

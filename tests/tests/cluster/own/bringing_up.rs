@@ -98,6 +98,8 @@ fn an_image_boots_as_it_is_and_programs_read_how() -> Result<()> {
         last.event
             == Event::Ended {
                 code: 0,
+                outcome: Some("passed".into()),
+                node: None,
                 error: None
             },
         "{last:?}"

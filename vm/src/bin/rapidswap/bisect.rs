@@ -89,7 +89,7 @@ pub fn run(
     }
     let verdict = match Cluster::up(options, reporter) {
         Ok(cluster) => {
-            let verdict = judge(&cluster, command, limit);
+            let verdict = judge(&cluster, command, limit, reporter);
             if options.keep && verdict != Verdict::Good {
                 reporter.note(&cluster.kept());
             } else if let Err(error) = cluster.down() {
@@ -103,19 +103,17 @@ pub fn run(
     verdict.code()
 }
 
-fn judge(cluster: &Cluster, command: Vec<OsString>, limit: Option<Duration>) -> Verdict {
+fn judge(
+    cluster: &Cluster,
+    command: Vec<OsString>,
+    limit: Option<Duration>,
+    reporter: &Reporter,
+) -> Verdict {
     let ended = cluster
         .node("client")
         .and_then(|node| Foreground::run(&node, exec(command, None), limit));
-    let verdict = match ended {
+    match cluster.judge(ended, reporter) {
         Ok(ended) => Verdict::of_end(ended),
-        Err(error) => return Verdict::of_error(&error),
-    };
-    match cluster.splats() {
-        Ok(splats) => match splats.first() {
-            Some(splat) => Verdict::Bad(splat.to_string()),
-            None => verdict,
-        },
         Err(error) => Verdict::of_error(&error),
     }
 }

@@ -23,7 +23,7 @@ use clap::Parser;
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
     Cluster, DEFAULT_NAME, Error, Exec, Outcome, Profile, UpOptions, WindowSize, clean, doctor,
-    supervisor, virtiofs,
+    ended, supervisor, virtiofs,
 };
 
 use args::{Args, Command, Internal};
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     match run(args, &reporter) {
         Ok(code) => {
             if long {
-                reporter.ended(code, None);
+                ended(&reporter, code, None);
             }
             ExitCode::from(code)
         }
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
                 }
             }
             let code = output::exit_code(&error);
-            reporter.ended(code, Some(&format!("{error:#}")));
+            ended(&reporter, code, Some(&error));
             if !reporter.is_json() {
                 // A closed error output is no reason for another error.
                 let _ = writeln!(io::stderr(), "rapidswap: {error:#}");
@@ -87,9 +87,10 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::Status { json } => {
-            let report = Cluster::attach(&name)?.report()?;
+            let cluster = Cluster::attach(&name)?;
+            let report = cluster.report()?;
             output::report(&report, json)?;
-            Ok(output::outcome(&report.status).code())
+            Ok(output::outcome(&report.status, &cluster.faults()?).code())
         }
         Command::Exec {
             node,

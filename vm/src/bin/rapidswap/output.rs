@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use rapidswap_protocol::Error as AgentError;
 use rapidswap_vm::clean::{Cleaned, mib};
 use rapidswap_vm::doctor::Finding;
-use rapidswap_vm::{Error, NodeState, Outcome, Size, Status};
+use rapidswap_vm::{Error, NodeState, Outcome, Size, Splat, Status};
 use serde::Serialize;
 
 /// The command line makes no sense.
@@ -23,15 +23,15 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 /// How a cluster is, as an outcome: what became of the first node that is
-/// gone, or whether a kernel complained.
-pub fn outcome(status: &Status) -> Outcome {
+/// gone, or whether a kernel complained of what is on no list.
+pub fn outcome(status: &Status, faults: &[Splat]) -> Outcome {
     let gone = status.nodes.iter().find_map(|node| match &node.state {
         NodeState::Gone(gone) => Some(gone.outcome),
         _ => None,
     });
     match gone {
         Some(outcome) => outcome,
-        None if status.splats > 0 => Outcome::GuestSplat,
+        None if !faults.is_empty() => Outcome::GuestSplat,
         None => Outcome::Passed,
     }
 }

@@ -1,18 +1,22 @@
 //! The list of kernel faults that are known and fail no test.
 
+use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use rapidswap_vm::{Splat, SplatKind};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as NameError;
 
-use crate::rapidswap::root;
+use crate::error::{Error, IoContext, Result};
+use crate::profile::{CLIENT, SERVER};
+use crate::splat::{Splat, SplatKind};
 
 /// The list of this checkout.
-const FILE: &str = "tests/allowed-faults.txt";
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/allowed-faults.txt");
+
+/// Names another list.
+const OTHER: &str = "RAPIDSWAP_ALLOWED_FAULTS";
 
 /// Stands for every node, and for every kind.
 const ANY: &str = "any";
@@ -30,24 +34,26 @@ struct Entry {
 }
 
 impl Allowed {
-    /// Reads the list of this checkout.
+    /// Reads the list of this checkout, or the one that
+    /// `$RAPIDSWAP_ALLOWED_FAULTS` names.
     pub fn load() -> Result<Allowed> {
-        Allowed::read(&root().join(FILE))
+        let other = env::var_os(OTHER).filter(|path| !path.is_empty());
+        Allowed::read(&other.map_or_else(|| FILE.into(), PathBuf::from))
     }
 
     fn read(path: &Path) -> Result<Allowed> {
-        let text = fs::read_to_string(path);
-        let text = text.with_context(|| format!("read {}", path.display()))?;
-        Allowed::parse(&text).with_context(|| format!("{}", path.display()))
+        let text = fs::read_to_string(path).what(|| format!("cannot read {}", path.display()))?;
+        Allowed::parse(&text)
+            .map_err(|problem| Error::BadOption(format!("{}, {problem}", path.display())))
     }
 
-    fn parse(text: &str) -> Result<Allowed> {
+    fn parse(text: &str) -> Result<Allowed, String> {
         let lines = text.lines().enumerate();
         let lines = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
         let entries = lines.map(|(index, line)| {
-            Entry::parse(line).with_context(|| format!("line {}: `{line}`", index + 1))
+            Entry::parse(line).map_err(|problem| format!("line {}: `{line}`: {problem}", index + 1))
         });
-        Ok(Allowed(entries.collect::<Result<_>>()?))
+        Ok(Allowed(entries.collect::<Result<_, _>>()?))
     }
 
     /// Why a fault is known, if it is.
@@ -58,22 +64,25 @@ impl Allowed {
 }
 
 impl Entry {
-    fn parse(line: &str) -> Result<Entry> {
+    fn parse(line: &str) -> Result<Entry, String> {
         let fields: Vec<&str> = line.split('|').map(str::trim).collect();
         let [node, kind, text, reason] = fields[..] else {
-            bail!("write NODE | KIND | TEXT | REASON");
+            return Err("write NODE | KIND | TEXT | REASON".into());
         };
         if fields.iter().any(|field| field.is_empty()) {
-            bail!("a field is empty: write NODE | KIND | TEXT | REASON");
+            return Err("a field is empty: write NODE | KIND | TEXT | REASON".into());
         }
-        if !["client", "server", ANY].contains(&node) {
-            bail!("no node is called `{node}`: use client, server or any");
+        if node != ANY && !is_node(node) {
+            return Err(format!(
+                "no node is called `{node}`: use client, server, server2 and so on, or any"
+            ));
         }
         let kind = match kind {
             ANY => None,
             name => {
                 let name = IntoDeserializer::<NameError>::into_deserializer(name);
-                Some(SplatKind::deserialize(name)?)
+                let kind = SplatKind::deserialize(name).map_err(|error| error.to_string());
+                Some(kind?)
             }
         };
         Ok(Entry {
@@ -91,10 +100,19 @@ impl Entry {
     }
 }
 
+/// Whether a cluster may have a node of that name.
+fn is_node(name: &str) -> bool {
+    name == CLIENT
+        || name.strip_prefix(SERVER).is_some_and(|number| {
+            let plain = number.bytes().all(|b| b.is_ascii_digit()) && !number.starts_with('0');
+            number.is_empty() || plain && number != "1"
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rapidswap_vm::Occasion;
+    use crate::occasion::Occasion;
 
     fn splat(node: &str, kind: SplatKind) -> Splat {
         Splat {
@@ -120,6 +138,9 @@ mod tests {
         assert_eq!(reason("server", SplatKind::Warning), known);
         assert_eq!(reason("client", SplatKind::Warning), None);
         assert_eq!(reason("server", SplatKind::Oops), None);
+        let third = Allowed::parse("server3 | any | rxe_qp | why").expect("valid");
+        assert!(third.reason(&splat("server3", SplatKind::Oops)).is_some());
+        assert!(third.reason(&splat("server", SplatKind::Oops)).is_none());
         let any = Allowed::parse("any | any | rxe_qp | why").expect("valid");
         assert!(any.reason(&splat("client", SplatKind::Oops)).is_some());
         let other = Allowed::parse("any | any | siw | why").expect("valid");
@@ -132,11 +153,14 @@ mod tests {
             "server | warning | text",
             "server | warning | | why",
             "somewhere | warning | text | why",
+            "server1 | warning | text | why",
+            "servers | warning | text | why",
+            "client2 | warning | text | why",
             "server | wrning | text | why",
             "server | warning | text | why | more",
         ] {
             let error = Allowed::parse(line).expect_err(line);
-            assert!(format!("{error:#}").contains("line 1: `"), "{error:#}");
+            assert!(error.contains("line 1: `"), "{error}");
         }
         assert!(Allowed::read(Path::new("/nowhere")).is_err());
     }
