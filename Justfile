@@ -172,6 +172,7 @@ test-profile PROFILE *ARGS: build
     RAPIDSWAP_PROFILE=$1
     export RAPIDSWAP_PROFILE
     shift
+    "{{ cli }}" profile "$RAPIDSWAP_PROFILE" --reach
     "{{ cli }}" profile "$RAPIDSWAP_PROFILE" >&2
     filter=$("{{ cli }}" profile "$RAPIDSWAP_PROFILE" --filter)
     exec "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --package rapidswap-tests \

@@ -107,6 +107,30 @@ fn without_a_cluster_every_command_says_how_to_start_one() {
 }
 
 #[test]
+fn hosts_that_nobody_reaches_are_a_reason_to_skip() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("hosts.toml");
+    // Nothing listens there, wherever this runs.
+    let hosts = include_str!("../../profiles/mlx5.toml").replace(
+        "ssh = \"root@client\"",
+        "ssh = [\"-F\", \"none\", \"-p\", \"1\", \"127.0.0.1\"]",
+    );
+    fs::write(&path, hosts).expect("a profile");
+    let (line, code) = refused(&["profile", path.to_str().expect("text"), "--reach"]);
+    assert!(
+        line.starts_with("rapidswap: skipped: host `client`: "),
+        "{line}"
+    );
+    assert_eq!(code, 77);
+    let runtime = tempfile::tempdir().expect("temporary directory");
+    let output = rapidswap(runtime.path(), &["profile", "rxe", "--reach"]);
+    assert!(
+        output.status.success() && output.stdout.is_empty(),
+        "{output:?}"
+    );
+}
+
+#[test]
 fn what_is_not_a_size_is_one_line() {
     for args in [
         &["run", "--limit", "64Q", "--", "true"] as &[&str],

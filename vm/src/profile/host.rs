@@ -1,8 +1,17 @@
 //! Nodes that are hosts.
 
+use std::process::{Command, Stdio};
+
 use serde::{Deserialize, Serialize};
 
 use super::Profile;
+use crate::error::{Error, Result};
+
+/// ssh asks nobody anything, and does not wait for a host that is not there.
+const OPTIONS: [&str; 4] = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10"];
+
+/// How ssh itself ends where it did not come through.
+const UNREACHED: i32 = 255;
 
 /// What `ssh` is given to reach a host: `"root@host"`, or a list with options
 /// of ssh before it. Everything else is left to ssh's own configuration.
@@ -38,7 +47,34 @@ impl From<Ssh> for Vec<String> {
     }
 }
 
+impl Profile {
+    /// Looks whether each of its hosts is reached from here; if not, what wants
+    /// them is to be skipped.
+    pub fn reach(&self) -> Result<()> {
+        for (name, node) in [("client", &self.node.client), ("server", &self.node.server)] {
+            if let Some(ssh) = &node.ssh {
+                ssh.reach()
+                    .map_err(|reason| Error::Skipped(format!("host `{name}`: {reason}")))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Ssh {
+    fn reach(&self) -> Result<(), String> {
+        let mut command = Command::new("ssh");
+        command.args(OPTIONS).args(&self.0).args(["--", "true"]);
+        let output = command.stdin(Stdio::null()).output();
+        let output = output.map_err(|error| format!("ssh cannot be started: {error}"))?;
+        if output.status.code() == Some(UNREACHED) {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said = said.lines().last().unwrap_or("ssh does not say why");
+            return Err(format!("no ssh {}: {}", self.0.join(" "), said.trim()));
+        }
+        Ok(())
+    }
+
     /// Its arguments, the host last.
     pub fn words(&self) -> &[String] {
         &self.0

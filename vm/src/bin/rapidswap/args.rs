@@ -189,6 +189,9 @@ pub enum Command {
         /// The tests that are left out as an expression of nextest's instead.
         #[arg(long)]
         filter: bool,
+        /// Print nothing, and see that its hosts are reached from here; 77 if not.
+        #[arg(long, conflicts_with = "filter")]
+        reach: bool,
     },
     /// Make something go wrong, from outside: in the links or in a node.
     #[command(subcommand)]

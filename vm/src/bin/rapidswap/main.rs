@@ -159,11 +159,16 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
                 false => Ok(Outcome::TestFailed.code()),
             }
         }
-        Command::Profile { profile, filter } => {
+        Command::Profile {
+            profile,
+            filter,
+            reach,
+        } => {
             let profile = Profile::load(&profile)?;
-            match filter {
-                true => println!("{}", profile.filter()),
-                false => println!("{profile}"),
+            match (filter, reach) {
+                (true, _) => println!("{}", profile.filter()),
+                (_, true) => profile.reach()?,
+                _ => println!("{profile}"),
             }
             Ok(0)
         }
