@@ -1,4 +1,4 @@
-//! Counters of `/proc/vmstat`.
+//! Counters of `/proc/vmstat`, and of files of that form as `memory.stat` is.
 
 use std::collections::BTreeMap;
 use std::fmt;

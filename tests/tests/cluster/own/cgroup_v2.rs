@@ -9,6 +9,7 @@ use rapidswap_tests::guest::Guest;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{guarded, options, scaled};
 use rapidswap_tests::swap_area::Backing;
+use rapidswap_tests::vmstat::Vmstat;
 use rapidswap_vm::Cluster;
 
 const MIB: u64 = 16;
@@ -17,12 +18,8 @@ const GROUP: &str = "/sys/fs/cgroup/limited";
 
 /// A number of the group's `memory.stat`.
 fn stat(client: &Guest, name: &str) -> Result<u64> {
-    let text = client.read(&format!("{GROUP}/memory.stat"))?;
-    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-    let number = lines
-        .find(|(key, _)| *key == name)
-        .map(|(_, number)| number);
-    Ok(number.with_context(|| format!("no {name}"))?.parse()?)
+    let counters = Vmstat::parse(&client.read(&format!("{GROUP}/memory.stat"))?);
+    counters.get(name).with_context(|| format!("no {name}"))
 }
 
 /// Checks all memory in a new group with `limit` in `file`. Returns how many
