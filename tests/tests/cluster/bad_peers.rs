@@ -13,7 +13,7 @@ use rapidswap_tests::swap_area::{self, Backing};
 use rapidswap_tests::wait::wait_until;
 
 /// Lines of the kernel's log that have come since `mark` of them were there.
-fn new_lines(guest: &Guest, mark: usize) -> Result<Vec<String>> {
+pub(crate) fn new_lines(guest: &Guest, mark: usize) -> Result<Vec<String>> {
     let log = guest.ok(&["dmesg"])?;
     Ok(log.lines().skip(mark).map(str::to_owned).collect())
 }
