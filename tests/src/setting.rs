@@ -7,6 +7,9 @@ use crate::guest::Guest;
 /// Where the knobs of remote swap are.
 pub const REMOTE_SWAP: &str = "/sys/kernel/mm/remote_swap";
 
+/// Where the faults of the RAM backend are.
+pub const RAM_BACKEND: &str = "/sys/module/remote_swap_ram/parameters";
+
 /// Where MGLRU is turned on and off.
 pub const MGLRU: &str = "/sys/kernel/mm/lru_gen";
 
@@ -81,9 +84,17 @@ impl Drop for Setting<'_> {
 }
 
 /// The directory of folios of an order.
-pub fn folios(order: u32) -> String {
+fn folios(order: u32) -> String {
     let kib = 4 << order;
     format!("/sys/kernel/mm/transparent_hugepage/hugepages-{kib}kB")
+}
+
+/// How many folios of an order were counted by this name.
+pub fn count(guest: &Guest, order: u32, name: &str) -> Result<u64> {
+    let text = guest.read(&format!("{}/stats/{name}", folios(order)))?;
+    text.trim()
+        .parse()
+        .with_context(|| format!("{name}: {text:?}"))
 }
 
 /// What a file says that its value is: the word in brackets, or all of it.

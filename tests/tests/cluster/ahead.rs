@@ -1,5 +1,6 @@
 //! Pages are clean before reclaim comes to them.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -7,7 +8,7 @@ use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{on_cluster, scaled};
-use rapidswap_tests::setting::{Setting, no_workers};
+use rapidswap_tests::setting::{RAM_BACKEND, Setting, no_workers};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
 use rapidswap_tests::wait::wait_until;
@@ -102,6 +103,65 @@ fn what_was_written_ahead_is_still_there() -> Result<()> {
         eprintln!("{ahead} written ahead, {swapped} gone, {reads} READs");
         ensure!(reads == 0, "{reads} READs");
         program.check("check 1 0..3200", 3200)?;
+        program.end()?;
+        drop(limit);
+        swap.end()
+    })
+}
+
+/// A backend that is late is not given more ahead of time, while reclaim goes
+/// on with what it needs.
+#[test]
+fn the_writer_stops_where_the_backend_is_late() -> Result<()> {
+    /// The writer waits for a second, and one store of two batches takes longer.
+    const LATE: [&str; 3] = ["size_mib=64", "delay_ms=4000", "fault_every=40"];
+    const LOOK: Duration = Duration::from_secs(2);
+    on_cluster(|scene| {
+        let swap = Arrangement::ram(scene, &LATE)?;
+        let client = swap.client;
+        let stores = |fault| client.write(&format!("{RAM_BACKEND}/store_fault"), fault);
+        // Workers write ahead by themselves.
+        let _none = Setting::knob(client, "sthd_cnt", "0")?;
+        let _much = Setting::knob(client, "write_ahead", "4096")?;
+        let before = client.vmstat()?;
+        let ahead = || client.vmstat()?.grown(&before, "rswpout_ahead");
+        let limit = Limit::new(client, LIMIT_MIB)?;
+        let mut program = Steps::start(&limit, MIB, Kind::Anonymous)?;
+        let mut filled = 2600;
+        program.run(&format!("fill 1 0..{filled}"))?;
+        let mut fill = |pages: u64| -> Result<u64> {
+            let start = filled;
+            filled += pages;
+            program.run(&format!("fill 1 {start}..{filled}"))?;
+            Ok(filled)
+        };
+
+        stores("delay")?;
+        // A little at a time, until reclaim begins and the writer with it.
+        while ahead()? == 0 {
+            let filled = fill(16)?;
+            ensure!(filled < 3400, "nothing was written ahead");
+        }
+        thread::sleep(LOOK);
+        let first = ahead()?;
+        let stored = swap.moved()?.stored;
+        fill(64)?;
+        let reclaimed = swap.moved()?.stored - stored;
+        let late = ahead()?;
+
+        stores("none")?;
+        let filled = fill(64)?;
+        let time = scaled(Duration::from_secs(20))?;
+        let prompt = wait_until("pages written ahead", time, || {
+            let prompt = ahead()? - late;
+            Ok((prompt >= 512).then_some(prompt))
+        })?;
+        eprintln!(
+            "{first} and then {late} written ahead to a late backend and {reclaimed} by reclaim,              {prompt} to a prompt one"
+        );
+        ensure!(late <= 256, "{late} pages written ahead");
+        ensure!(reclaimed > 0, "reclaim did not go on");
+        program.check(&format!("check 1 0..{filled}"), filled)?;
         program.end()?;
         drop(limit);
         swap.end()

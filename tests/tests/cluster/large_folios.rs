@@ -2,10 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
-use rapidswap_tests::guest::Guest;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::scene::on_cluster;
-use rapidswap_tests::setting::{Setting, folios, only_folios};
+use rapidswap_tests::setting::{Setting, count, only_folios};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
 
@@ -18,13 +17,6 @@ const ROOMY_MIB: u64 = 16;
 /// The orders that anonymous memory has, and those that it is swapped in as.
 const ORDERS: std::ops::RangeInclusive<u32> = 2..=9;
 const ORDERS_IN: std::ops::RangeInclusive<u32> = 2..=8;
-
-fn count(client: &Guest, order: u32, name: &str) -> Result<u64> {
-    let text = client.read(&format!("{}/stats/{name}", folios(order)))?;
-    text.trim()
-        .parse()
-        .with_context(|| format!("{name}: {text:?}"))
-}
 
 /// Has all memory in folios of one order out and in again, and written in
 /// between. Returns how many folios went each way.

@@ -9,6 +9,7 @@ use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{Scene, on_cluster, scaled};
+use rapidswap_tests::setting::RAM_BACKEND;
 use rapidswap_tests::swap_area;
 use rapidswap_tests::vmstat::Moved;
 
@@ -130,14 +131,14 @@ fn swapoff_gives_up_while_loads_fail_and_loses_nothing() -> Result<()> {
         let mut program = limit.start(&[PAGE_PATTERN, "verify", "--mib", &mib, "--hold"])?;
         program.line()?;
         limit.lift()?;
-        let fault = "/sys/module/remote_swap_ram/parameters/load_fault";
-        client.write(fault, "fail")?;
+        let fault = format!("{RAM_BACKEND}/load_fault");
+        client.write(&fault, "fail")?;
         ensure!(
             swap_area::off(client, &swap.area).is_err(),
             "swapoff succeeded without the pages"
         );
         ensure!(swap_area::attached(client)? == 1, "the area was let go");
-        client.write(fault, "none")?;
+        client.write(&fault, "none")?;
         swap_area::off(client, &swap.area)?;
         ensure!(swap_area::attached(client)? == 0);
         program.say("check")?;
