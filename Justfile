@@ -164,6 +164,19 @@ image: build
 test-debug-kernel: (_kernel "--variant" "debug") image
     @RAPIDSWAP_KERNEL=debug "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --profile debug-kernel --package rapidswap-tests --test cluster --test debug_kernel
 
+# The tests of data and failures, with every knob off and then with all on: [NEXTEST ARGUMENTS…]
+[no-exit-message]
+test-knobs *ARGS: _kernel image
+    #!/bin/sh
+    # One setting says little about the other.
+    status=0
+    for knobs in off all; do
+        echo "test-knobs: $knobs" >&2
+        RAPIDSWAP_KNOBS=$knobs "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --profile knobs \
+            --package rapidswap-tests --test cluster "$@" || status=$?
+    done
+    exit "$status"
+
 # The tests on the nodes of a profile, without those that it leaves out: PROFILE [NEXTEST ARGUMENTS…]
 [no-exit-message]
 test-profile PROFILE *ARGS: build

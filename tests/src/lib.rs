@@ -12,6 +12,7 @@ pub mod artifacts;
 pub mod guest;
 pub mod interrupt;
 pub mod kernel_module;
+pub mod knobs;
 pub mod leaks;
 pub mod limit;
 pub mod median;

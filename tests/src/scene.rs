@@ -18,6 +18,7 @@ use rapidswap_vm::{
 
 use crate::artifacts;
 use crate::guest::Guest;
+use crate::knobs::Knobs;
 use crate::verdict::{Seen, Verdict};
 use crate::watch::watch;
 
@@ -134,9 +135,11 @@ fn up_options(name: &str) -> Result<UpOptions> {
     })
 }
 
-/// Runs a test on the shared cluster. It fails if the test does, and also if a
-/// kernel fault appears on either console meanwhile.
+/// Runs a test on the shared cluster, with the knobs that the environment asks
+/// for. It fails if the test does, and also if a kernel fault appears on either
+/// console meanwhile.
 pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
+    let knobs = Knobs::of_environment()?;
     let name = match kernel_variant()? {
         KernelVariant::Release | KernelVariant::Host => "test-main",
         KernelVariant::Debug => "test-debug",
@@ -152,7 +155,10 @@ pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
             }
         },
     };
-    guarded(cluster, test)
+    guarded(cluster, |scene| {
+        let _set = knobs.set(&scene.client)?;
+        test(scene)
+    })
 }
 
 /// Runs a test on a cluster and watches its consoles. After a failure what can

@@ -5,6 +5,7 @@ use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::on_cluster;
+use rapidswap_tests::setting::Setting;
 use rapidswap_tests::swap_area::Backing;
 
 const MIB: u64 = 24;
@@ -49,14 +50,12 @@ fn writing_passes_by_the_swap_cache() -> Result<()> {
     on_cluster(|scene| {
         let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
         // Only what was faulted on is looked at here.
-        swap.client.write("/proc/sys/vm/page-cluster", "0")?;
+        let _none = Setting::new(swap.client, "/proc/sys/vm/page-cluster", "0")?;
         let limit = Limit::new(swap.client, LIMIT_MIB)?;
         let before = swap.client.vmstat()?;
         let arguments = ["--vm", "1", "--vm-bytes", "24M", "--vm-keep"];
         let chosen = ["--vm-method", "write64", "--vm-ops", "50"];
-        let output = limit.run(&[&["stress-ng"][..], &arguments, &chosen].concat());
-        swap.client.write("/proc/sys/vm/page-cluster", "3")?;
-        let output = output?;
+        let output = limit.run(&[&["stress-ng"][..], &arguments, &chosen].concat())?;
         ensure!(output.status.success(), "{output:?}");
         let after = swap.client.vmstat()?;
         let (loaded, past) = (
