@@ -80,6 +80,21 @@ fn loads_begin_early_or_as_from_a_device() -> Result<()> {
     })
 }
 
+/// It is the spinning that the load would wait for.
+#[test]
+fn a_fault_never_spins_with_one_cpu() -> Result<()> {
+    on_cluster(|scene| {
+        let cpus = scene.cluster.status()?.cpus;
+        ensure!(cpus == 1, "{cpus} CPUs");
+        let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
+        let _longest = Setting::knob(swap.client, "load_spin_us", "1000")?;
+        let spun = grown(swap.client, "rswpin_spin")?;
+        ensure!(spun == 0, "{spun} loads ended while a fault spun");
+        swap.moved()?.remote_alone(PAGES / 2)?;
+        swap.end()
+    })
+}
+
 #[test]
 fn what_is_no_value_is_refused() -> Result<()> {
     on_cluster(|scene| {
@@ -116,7 +131,17 @@ fn switch<'a>(client: &'a Guest, name: &str, on: bool, value: &str) -> Result<Se
     Setting::knob(client, name, if on { value } else { "0" })
 }
 
-const FACTORS: [Factor; 7] = [
+const FACTORS: [Factor; 10] = [
+    ("fs_headroom", |client, on| {
+        switch(client, "fs_headroom", on, "2048")
+    }),
+    ("load_spin_us", |client, on| {
+        switch(client, "load_spin_us", on, "100")
+    }),
+    ("page-cluster", |client, on| {
+        let value = if on { "3" } else { "0" };
+        Setting::new(client, "/proc/sys/vm/page-cluster", value)
+    }),
     ("batch_swapout", |client, on| {
         switch(client, "batch_swapout", on, "1")
     }),
@@ -134,44 +159,51 @@ const FACTORS: [Factor; 7] = [
     ("64 KiB folios", |client, on| Setting::folios(client, 4, on)),
 ];
 
+/// Those that are set while swap is on, and before them how many stores may be
+/// under way, which the module is loaded with: one or as many as possible.
+const ALL: usize = FACTORS.len() + 1;
+const DEPTHS: [(bool, &str); 2] = [(false, "store_depth=1"), (true, "store_depth=64")];
+
 /// Every two factors meet in all four combinations: an orthogonal array of
-/// seven factors in eight runs (Plackett and Burman, Biometrika 33, 1946).
-fn runs() -> impl Iterator<Item = [bool; 7]> {
-    (0..8u32)
-        .map(|run| std::array::from_fn(|factor| (run & (factor as u32 + 1)).count_ones() % 2 == 1))
+/// eleven factors in twelve runs (Plackett and Burman, Biometrika 33, 1946).
+fn runs() -> impl Iterator<Item = [bool; ALL]> {
+    const FIRST: &[u8; ALL] = b"++-+++---+-";
+    let row = |run: usize| std::array::from_fn(|factor| FIRST[(factor + run) % ALL] == b'+');
+    (0..ALL).map(row).chain([[false; ALL]])
 }
 
 #[test]
 fn every_pair_of_knobs_keeps_every_byte() -> Result<()> {
-    for (one, other) in (0..7).flat_map(|one| (0..one).map(move |other| (one, other))) {
+    for (one, other) in (0..ALL).flat_map(|one| (0..one).map(move |other| (one, other))) {
         let mut met: Vec<_> = runs().map(|run| (run[one], run[other])).collect();
         met.sort_unstable();
         met.dedup();
         ensure!(met.len() == 4, "{one} and {other}: {met:?}");
     }
     on_cluster(|scene| {
-        let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
-        for run in runs() {
-            let factors = FACTORS.iter().zip(run);
-            let names: Vec<_> = factors
-                .clone()
-                .filter(|(_, on)| *on)
-                .map(|(f, _)| f.0)
-                .collect();
-            let names = names.join(", ");
-            let _set = factors
-                .map(|((_, set), on)| set(swap.client, on))
-                .collect::<Result<Vec<_>>>()?;
-            let before = swap.client.vmstat()?;
-            rewritten(swap.client).with_context(|| format!("with {names}"))?;
-            let moved = swap
-                .client
-                .vmstat()?
-                .since(&before)
-                .context("no counters")?;
-            eprintln!("{names}: {moved}");
-            moved.remote_alone(PAGES / 2)?;
+        for (deep, depth) in DEPTHS {
+            let swap = Arrangement::remote_with(scene, 64, Backing::Disk, &[depth])?;
+            for run in runs().filter(|run| run[0] == deep) {
+                every_byte_is_kept(&swap, &run[1..]).with_context(|| depth)?;
+            }
+            swap.end()?;
         }
-        swap.end()
+        Ok(())
     })
+}
+
+fn every_byte_is_kept(swap: &Arrangement<'_>, run: &[bool]) -> Result<()> {
+    let factors = FACTORS.iter().zip(run.iter().copied());
+    let on = factors.clone().filter(|(_, on)| *on);
+    let names: Vec<_> = on.map(|(factor, _)| factor.0).collect();
+    let names = names.join(", ");
+    let _set = factors
+        .map(|((_, set), on)| set(swap.client, on))
+        .collect::<Result<Vec<_>>>()?;
+    let before = swap.client.vmstat()?;
+    rewritten(swap.client).with_context(|| format!("with {names}"))?;
+    let moved = swap.client.vmstat()?.since(&before);
+    let moved = moved.context("no counters")?;
+    eprintln!("{names}: {moved}");
+    moved.remote_alone(PAGES / 2)
 }
