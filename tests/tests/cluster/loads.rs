@@ -1,12 +1,14 @@
 //! What a fault does with the page that it fetches, and with those around it.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::on_cluster;
-use rapidswap_tests::setting::Setting;
+use rapidswap_tests::setting::{Setting, no_workers};
+use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
+use rapidswap_tests::trace::{Event, Trace};
 
 const MIB: u64 = 24;
 const LIMIT_MIB: u64 = 12;
@@ -39,6 +41,92 @@ fn reading_leaves_the_copy_where_it_is() -> Result<()> {
         ensure!(asked >= loaded / 2, "{asked} of {loaded} read ahead");
         ensure!(used * 10 >= asked * 8, "{used} of {asked} were of use");
         drop(limit);
+        swap.end()
+    })
+}
+
+/// Pages that are faulted on one by one, far from each other.
+const ALONE: [u64; 8] = [100, 400, 700, 1000, 1300, 1600, 1900, 2200];
+
+/// What a fault waits for is asked for before what else it does: before
+/// reclaim makes room for the page, and before the pages around it.
+#[test]
+fn the_page_of_a_fault_is_asked_for_first() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
+        let client = swap.client;
+        let _alone = no_workers(client, false)?;
+        let limit = Limit::new(client, LIMIT_MIB)?;
+        let mut program = Steps::start(&limit, MIB, Kind::Anonymous)?;
+        // The second half fills the memory that there is.
+        program.run("fill 1 0..3072; pageout 0..3072; settle; fill 1 3072..6144; settle")?;
+        let (mut with_reclaim, mut with_others) = (0, 0);
+        for page in ALONE {
+            let place = program.run(&format!("places {page}..{}", page + 1))?;
+            let slot = place.first_slot.context("the page is not in swap")?;
+            let trace = Trace::of(
+                client,
+                &[
+                    "remote_swap/remote_swap_load",
+                    "vmscan/mm_vmscan_memcg_reclaim_begin",
+                ],
+            )?;
+            program.check(&format!("check 1 {page}..{}", page + 1), 1)?;
+            let events = trace.events()?;
+            drop(trace);
+            let events = events
+                .iter()
+                .filter(|event| event.task.starts_with("page-pattern"));
+            let events: Vec<&Event> = events.collect();
+            let Some((first, others)) = events.split_first() else {
+                bail!("page {page} came without a load");
+            };
+            ensure!(
+                first.name == "remote_swap_load" && first.value("slot") == Some(slot),
+                "page {page}, slot {slot}: {events:?}"
+            );
+            let loads = others
+                .iter()
+                .filter(|event| event.name == "remote_swap_load")
+                .count();
+            with_others += u32::from(loads > 0);
+            with_reclaim += u32::from(loads < others.len());
+        }
+        eprintln!("{with_reclaim} faults reclaimed, {with_others} read ahead");
+        ensure!(
+            with_reclaim > 0 && with_others > 0,
+            "{with_reclaim}, {with_others}"
+        );
+        program.end()?;
+        drop(limit);
+        swap.end()
+    })
+}
+
+/// Where what was read ahead was of no use, no more of it is begun when the
+/// page itself is there: with a backend that takes no time, next to nothing.
+#[test]
+fn reading_ahead_at_random_ends_with_the_load() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::ram(scene, &["size_mib=64"])?;
+        let client = swap.client;
+        let ahead = |order: &str| -> Result<(u64, u64)> {
+            let limit = Limit::new(client, LIMIT_MIB)?;
+            let before = client.vmstat()?;
+            let mib = MIB.to_string();
+            let command = [PAGE_PATTERN, "verify", "--mib", &mib, "--order", order];
+            all_right(&limit.run(&command)?, MIB, 1)?;
+            let after = client.vmstat()?;
+            let grown = |name| after.grown(&before, name);
+            Ok((grown("swap_ra")?, grown("rswpin")?))
+        };
+        let (random, sequential) = (ahead("random")?, ahead("sequential")?);
+        eprintln!("ahead and in all: at random {random:?}, in order {sequential:?}");
+        ensure!(
+            random.1 > PAGES / 4 && random.0 * 20 <= random.1,
+            "{random:?}"
+        );
+        ensure!(sequential.0 * 2 >= sequential.1, "{sequential:?}");
         swap.end()
     })
 }
