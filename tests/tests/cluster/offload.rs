@@ -1,15 +1,105 @@
 //! Workers reclaim below the limit, so that tasks need not.
 
-use anyhow::{Result, ensure};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
-use rapidswap_tests::scene::on_cluster;
+use rapidswap_tests::scene::{on_cluster, scaled};
 use rapidswap_tests::setting::Setting;
+use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
+use rapidswap_tests::trace::Trace;
+use rapidswap_tests::wait::wait_until;
 
 const MIB: u64 = 24;
 const LIMIT_MIB: u64 = 12;
+
+/// Bytes of so many pages.
+const fn bytes(pages: u64) -> u64 {
+    pages << 12
+}
+
+/// How far usage may be below the mark when workers have nothing to do: what
+/// one of them frees at a time, and what a CPU has charged and not yet used.
+const SLACK: u64 = bytes(256);
+
+/// Waits until usage is just below a mark of so many bytes, and stays there.
+fn comes_to(limit: &Limit<'_>, mark: u64) -> Result<()> {
+    let usage = || -> Result<u64> { Ok(limit.usage()?.bytes()) };
+    let there = |usage: u64| usage <= mark && usage + SLACK > mark;
+    let time = scaled(Duration::from_secs(10))?;
+    let came = wait_until("usage at the mark", time, || {
+        Ok(there(usage()?).then_some(()))
+    });
+    let usage = usage()?;
+    came.with_context(|| format!("{usage} in use, the mark at {mark}"))?;
+    ensure!(there(usage), "{usage} in use, the mark at {mark}");
+    Ok(())
+}
+
+/// Usage is what tells of a mark: workers reclaim down to it.
+#[test]
+fn the_mark_is_the_headroom_below_the_limit_and_an_eighth_at_most() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
+        let client = swap.client;
+        let limited = bytes(2048);
+        for (headroom, mark) in [("1000000", limited / 8 * 7), ("64", limited - bytes(64))] {
+            let _room = Setting::knob(client, "fs_headroom", headroom)?;
+            let limit = Limit::new(client, 8)?;
+            let mut program = Steps::start(&limit, 16, Kind::Anonymous)?;
+            program.run("lock 0..1024; fill 1 0..4096")?;
+            comes_to(&limit, mark).with_context(|| format!("headroom {headroom}"))?;
+            // What is locked does not leave, so that this is refused.
+            ensure!(limit.set_once(2).is_err(), "a limit below what is locked");
+            program.check("check 1 0..4096", 4096)?;
+            comes_to(&limit, mark).context("after a limit that was refused")?;
+            program.end()?;
+        }
+        swap.moved()?.remote_alone(1024)?;
+        swap.end()
+    })
+}
+
+/// How many of a group's workers have been at work.
+fn at_work(swap: &Arrangement<'_>, most: &str, line: &str, times: u32) -> Result<usize> {
+    let client = swap.client;
+    let _most = Setting::knob(client, "sthd_cnt", most)?;
+    let limit = Limit::new(client, LIMIT_MIB)?;
+    let mut program = Steps::start(&limit, MIB, Kind::Anonymous)?;
+    program.run("fill 1 0..6144")?;
+    let trace = Trace::of(client, &["vmscan/mm_vmscan_memcg_reclaim_begin"])?;
+    for _ in 0..times {
+        program.run(line)?;
+    }
+    let events = trace.events()?;
+    drop(trace);
+    program.end()?;
+    let workers = events.iter().map(|event| &event.task);
+    let workers: BTreeSet<&String> = workers.filter(|task| task.starts_with("kworker")).collect();
+    eprintln!("at most {most}, `{line}`: {workers:?}");
+    Ok(workers.len())
+}
+
+/// One where little is wanted, more where more is.
+#[test]
+fn workers_are_as_many_as_are_wanted() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
+        // The writer would do most of it.
+        let _off = Setting::knob(swap.client, "write_ahead", "0")?;
+        let hard = "rewrite 1 1 0..6144";
+        let one = at_work(&swap, "1", hard, 1)?;
+        let many = at_work(&swap, "8", hard, 1)?;
+        let little = at_work(&swap, "8", "rewrite 1 1 0..32", 1)?;
+        ensure!(many > one && many > little, "{one}, {many}, {little}");
+        swap.moved()?.remote_alone(1024)?;
+        swap.end()
+    })
+}
 
 /// How often a program at its limit reclaimed by itself, and how many pages
 /// workers freed for it.
