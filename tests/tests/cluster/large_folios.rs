@@ -18,6 +18,9 @@ const ROOMY_MIB: u64 = 16;
 const ORDERS: std::ops::RangeInclusive<u32> = 2..=9;
 const ORDERS_IN: std::ops::RangeInclusive<u32> = 2..=8;
 
+/// Pages of one work request at most.
+const MOST: u64 = 16;
+
 /// Has all memory in folios of one order out and in again, and written in
 /// between. Returns how many folios went each way.
 fn out_and_in(swap: &Arrangement<'_>, order: u32) -> Result<(u64, u64)> {
@@ -47,17 +50,92 @@ fn out_and_in(swap: &Arrangement<'_>, order: u32) -> Result<(u64, u64)> {
 fn every_order_goes_there_and_comes_back() -> Result<()> {
     on_cluster(|scene| {
         let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
+        let requests = || rapidswap_tests::remote_module::count(swap.client, "store_requests");
         for order in ORDERS {
+            let before = requests()?;
             let (out, back) =
                 out_and_in(&swap, order).with_context(|| format!("folios of order {order}"))?;
             let folios = PAGES >> order;
             eprintln!("order {order}: {out} out, {back} in, of {folios}");
             ensure!(out >= folios / 2, "order {order}: {out} of {folios} out");
+            let requests = requests()? - before;
+            eprintln!("{requests} WRITEs");
+            // None is of more than 16 pages, nor of less than there are beside
+            // each other.
+            let pages = out << order;
+            ensure!(
+                requests * MOST >= pages,
+                "{requests} WRITEs of {pages} pages"
+            );
+            if order >= 4 {
+                ensure!(
+                    requests <= 2 * PAGES / MOST * 2,
+                    "{requests} WRITEs of {pages} pages"
+                );
+            }
             if ORDERS_IN.contains(&order) {
                 ensure!(back >= folios / 2, "order {order}: {back} of {folios} in");
             }
         }
         swap.moved()?.remote_alone(PAGES)?;
+        swap.end()
+    })
+}
+
+/// After a fork both have them, and what one writes is no longer the other's.
+#[test]
+fn a_child_and_its_parent_have_them_in_common() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
+        let client = swap.client;
+        let _only = only_folios(client, 4)?;
+        let before = count(client, 4, "swpout")?;
+        let limit = Limit::new(client, MIB / 2)?;
+        let mut program = Steps::start(&limit, MIB, Kind::Anonymous)?;
+        program.run("huge 0..2048; fill 1 0..2048")?;
+        program.run("child rewrite 1 2 0..1024; check 1 1024..2048; check 2 0..1024")?;
+        program.check(
+            "rewrite 1 3 512..1536; check 1 0..512; check 1 1536..2048",
+            PAGES,
+        )?;
+        program.check("join", PAGES + 1024)?;
+        program.check(
+            "check 1 0..512; check 3 512..1536; check 1 1536..2048",
+            PAGES,
+        )?;
+        program.end()?;
+        let out = count(client, 4, "swpout")? - before;
+        eprintln!("{out} folios out");
+        ensure!(out >= PAGES >> 5, "{out} folios out");
+        swap.moved()?.remote_alone(PAGES / 2)?;
+        drop(limit);
+        swap.end()
+    })
+}
+
+/// A file of a tmpfs that has huge pages goes there as such, and comes back.
+#[test]
+fn huge_pages_of_a_tmpfs_go_there() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
+        let client = swap.client;
+        client.sh("mount -o remount,huge=always /dev/shm")?;
+        let before = count(client, 9, "swpout")?;
+        let limit = Limit::new(client, ROOMY_MIB)?;
+        let mut program = Steps::start(&limit, MIB, Kind::File)?;
+        let moved = (|| {
+            program.run("write 1 0..2048; check 1 0..1; pageout 0..2048; settle")?;
+            program.check("read 1 0..1024; check 1 1024..2048", PAGES)?;
+            program.run("write 2 700..800; pageout 0..2048; settle")?;
+            program.check("check 1 0..700; check 2 700..800; check 1 800..2048", PAGES)?;
+            Ok(count(client, 9, "swpout")? - before)
+        })();
+        client.sh("mount -o remount,huge=never /dev/shm")?;
+        let out: u64 = moved.and_then(|out: u64| program.end().map(|()| out))?;
+        eprintln!("{out} huge pages out");
+        ensure!(out >= PAGES >> 9, "{out} huge pages out");
+        swap.moved()?.remote_alone(PAGES)?;
+        drop(limit);
         swap.end()
     })
 }
