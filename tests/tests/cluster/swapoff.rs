@@ -15,7 +15,11 @@ const TIMES: u64 = 3;
 /// Pages that move before swap is turned off each time.
 const MOVES: u64 = 1500;
 
-fn under_load(scene: &Scene, kind: Kind) -> Result<()> {
+/// What the memory, and the program itself, just fit in: workers want to
+/// reclaim to the end.
+const FITS_MIB: u64 = MIB + 2;
+
+fn under_load(scene: &Scene, kind: Kind, room: Option<u64>) -> Result<()> {
     let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
     let client = swap.client;
     let limit = Limit::new(client, LIMIT_MIB)?;
@@ -27,7 +31,10 @@ fn under_load(scene: &Scene, kind: Kind) -> Result<()> {
         program.moves(&swap, MOVES)?;
         let used = swap_area::used(client)?;
         // Room for what comes back.
-        limit.lift()?;
+        match room {
+            Some(mib) => drop(limit.set(mib)?),
+            None => limit.lift()?,
+        }
         swap_area::off(client, &swap.area)?;
         program.still_runs()?;
         ensure!(
@@ -50,10 +57,15 @@ fn under_load(scene: &Scene, kind: Kind) -> Result<()> {
 
 #[test]
 fn under_a_program_that_writes_its_memory() -> Result<()> {
-    on_cluster(|scene| under_load(scene, Kind::Anonymous))
+    on_cluster(|scene| under_load(scene, Kind::Anonymous, None))
+}
+
+#[test]
+fn under_a_program_whose_limit_just_fits() -> Result<()> {
+    on_cluster(|scene| under_load(scene, Kind::Anonymous, Some(FITS_MIB)))
 }
 
 #[test]
 fn under_a_program_that_writes_a_file() -> Result<()> {
-    on_cluster(|scene| under_load(scene, Kind::File))
+    on_cluster(|scene| under_load(scene, Kind::File, None))
 }
