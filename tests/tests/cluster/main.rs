@@ -26,6 +26,7 @@ mod new_groups;
 mod offload;
 mod other_programs;
 mod own;
+mod parameters;
 mod parity;
 mod patterns;
 mod ram_backend;
