@@ -69,7 +69,7 @@ fn a_memory_group_has_counters_of_what_is_not_as_usual() -> Result<()> {
         client.write(fault, "none")?;
         // Stores begin again a second after the last one that failed.
         wait_until("pages past the swap cache", scaled(PATIENCE)?, || {
-            program.check("rewrite 1 1 0..2048", 2048)?;
+            program.run("fill 1 0..2048")?;
             Ok((busy.stat("rswpin_bypass")? > 256).then_some(()))
         })?;
         let counters = [
@@ -79,6 +79,7 @@ fn a_memory_group_has_counters_of_what_is_not_as_usual() -> Result<()> {
             ("rswpout_disk", 1),
         ];
         counted([&busy, &idle], (&before, &client.vmstat()?), &counters)?;
+        program.check("check 1 0..2048", 2048)?;
         program.end()?;
         drop((busy, idle));
         swap.end()
