@@ -101,6 +101,8 @@ fn a_memory_group_has_counters_of_its_own() -> Result<()> {
             ("rswpout_ahead", 1),
             ("rswpin", 1024),
             ("rswp_offload", 1),
+            ("swap_ra", 512),
+            ("swap_ra_hit", 256),
         ];
         counted([&busy, &idle], (&before, &after), &counters)?;
         drop((busy, idle));

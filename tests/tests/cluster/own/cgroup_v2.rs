@@ -22,14 +22,15 @@ fn stat(client: &Guest, name: &str) -> Result<u64> {
     counters.get(name).with_context(|| format!("no {name}"))
 }
 
-/// Checks all memory in a new group with `limit` in `file`. Returns how many
+/// Checks all memory in a new group with 8 MiB in `file`. Returns how many
 /// pages workers freed, and how often the program reclaimed by itself.
-fn limited(swap: &Arrangement<'_>, file: &str, limit: &str) -> Result<(u64, u64)> {
+fn limited(swap: &Arrangement<'_>, file: &str, order: &str) -> Result<(u64, u64)> {
     let client = swap.client;
-    client.sh(&format!("mkdir {GROUP} && echo {limit} > {GROUP}/{file}"))?;
+    let before = client.vmstat()?;
+    client.sh(&format!("mkdir {GROUP} && echo 8M > {GROUP}/{file}"))?;
     let enter = format!("echo 0 > {GROUP}/cgroup.procs; exec \"$@\"");
     let mib = MIB.to_string();
-    let command = [PAGE_PATTERN, "verify", "--mib", &mib, "--order", "random"];
+    let command = [PAGE_PATTERN, "verify", "--mib", &mib, "--order", order];
     let program = client.start(&[&["sh", "-ec", &enter, "sh"][..], &command].concat())?;
     all_right(&program.finish(scaled(Duration::from_secs(120))?)?, MIB, 1)?;
     let (freed, direct) = (stat(client, "rswp_offload")?, stat(client, "rswp_direct")?);
@@ -40,6 +41,13 @@ fn limited(swap: &Arrangement<'_>, file: &str, limit: &str) -> Result<(u64, u64)
         stat(client, "rswpout")? >= MIB * 128,
         "too few pages stored"
     );
+    let after = client.vmstat()?;
+    for name in ["swap_ra", "swap_ra_hit"] {
+        let (all, of_group) = (after.grown(&before, name)?, stat(client, name)?);
+        eprintln!("{name}: {of_group} of {all}");
+        ensure!(of_group == all, "{name}: {of_group} of {all}");
+        ensure!(of_group > 0 || order != "sequential", "no {name}");
+    }
     client.sh(&format!("rmdir {GROUP}"))?;
     Ok((freed, direct))
 }
@@ -55,9 +63,9 @@ fn max_and_high_have_marks_too() -> Result<()> {
              echo +memory > {ROOT}/cgroup.subtree_control"
         ))?;
         let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
-        let (freed, direct) = limited(&swap, "memory.max", "8M")?;
+        let (freed, direct) = limited(&swap, "memory.max", "random")?;
         ensure!(freed >= MIB * 128 && direct <= 5, "{freed}, {direct}");
-        let (freed, _) = limited(&swap, "memory.high", "8M")?;
+        let (freed, _) = limited(&swap, "memory.high", "sequential")?;
         ensure!(freed >= MIB * 64, "{freed}");
         swap.moved()?.remote_alone(MIB * 128)?;
         swap.end()
