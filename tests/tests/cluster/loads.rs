@@ -45,8 +45,9 @@ fn reading_leaves_the_copy_where_it_is() -> Result<()> {
     })
 }
 
-/// Pages that are faulted on one by one, far from each other.
-const ALONE: [u64; 8] = [100, 400, 700, 1000, 1300, 1600, 1900, 2200];
+/// Where a program begins to read, far from each other, and for how many pages.
+const BEGINNINGS: [u64; 4] = [100, 700, 1300, 1900];
+const READ: u64 = 128;
 
 /// What a fault waits for is asked for before what else it does: before
 /// reclaim makes room for the page, and before the pages around it.
@@ -61,7 +62,7 @@ fn the_page_of_a_fault_is_asked_for_first() -> Result<()> {
         // The second half fills the memory that there is.
         program.run("fill 1 0..3072; pageout 0..3072; settle; fill 1 3072..6144; settle")?;
         let (mut with_reclaim, mut with_others) = (0, 0);
-        for page in ALONE {
+        for page in BEGINNINGS {
             let place = program.run(&format!("places {page}..{}", page + 1))?;
             let slot = place.first_slot.context("the page is not in swap")?;
             let trace = Trace::of(
@@ -71,7 +72,7 @@ fn the_page_of_a_fault_is_asked_for_first() -> Result<()> {
                     "vmscan/mm_vmscan_memcg_reclaim_begin",
                 ],
             )?;
-            program.check(&format!("check 1 {page}..{}", page + 1), 1)?;
+            program.check(&format!("check 1 {page}..{}", page + READ), READ)?;
             let events = trace.events()?;
             drop(trace);
             let events = events
