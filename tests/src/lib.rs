@@ -34,6 +34,7 @@ pub mod table;
 pub mod trace;
 pub mod vcpu_time;
 pub mod verdict;
+pub mod vmcore;
 pub mod vmstat;
 pub mod wait;
 pub mod watch;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::guest::{Guest, Running};
 use crate::rapidswap::root;
 use crate::remote_module::insmod;
-use crate::scene::{Scene, kernel_variant, options, scaled};
+use crate::scene::{Scene, kernel_variant, scaled};
 use crate::verdict::Verdict;
 use crate::wait::wait_until;
 
@@ -21,14 +21,9 @@ const TRIGGER: &str = "/sys/kernel/debug/provoke-crash/DIRECT";
 /// How long a fault may take to its console.
 const SEEN: Duration = Duration::from_secs(30);
 
-/// A cluster of a test's own, which it may ruin; with a second processor for
-/// what blocks the first.
-pub fn ruin(name: &str, cpus: u32, test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
-    let options = UpOptions {
-        cpus,
-        ..options(name)?
-    };
-    let scene = Scene::of(Cluster::up(&options, &Reporter::auto())?)?;
+/// A cluster of a test's own, which it may ruin.
+pub fn ruin(options: &UpOptions, test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
+    let scene = Scene::of(Cluster::up(options, &Reporter::auto())?)?;
     let result = test(&scene);
     let down = scene.cluster.down();
     result?;

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use rapidswap_tests::guest::Guest;
 use rapidswap_tests::leaks;
 use rapidswap_tests::provoke::{Provoked, expect, ruin};
-use rapidswap_tests::scene::{Scene, scaled};
+use rapidswap_tests::scene::{Scene, options, scaled};
 use rapidswap_tests::wait::wait_until;
 use rapidswap_tests::watch::watch;
 use rapidswap_vm::{Outcome, SplatKind};
@@ -16,8 +16,10 @@ use rapidswap_vm::{Outcome, SplatKind};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The modules of `tests/provoke-ko`, and what is said when they are loaded.
-/// KASAN's report ends the lock validator's work, and so comes last.
-const FAULTS: [(&str, SplatKind, &str); 5] = [
+/// A lock inversion ends the lock validator's work and with it RCU's checks,
+/// which so come first; KASAN's report ends all of it and comes last.
+const FAULTS: [(&str, SplatKind, &str); 6] = [
+    ("suspicious_rcu", SplatKind::Locking, "suspicious RCU usage"),
     (
         "lock_inversion",
         SplatKind::Locking,
@@ -70,7 +72,7 @@ fn leaks(scene: &Scene, guest: &Guest) -> Result<()> {
 
 #[test]
 fn each_kind_fails_its_test_on_its_node() -> Result<()> {
-    ruin("test-debug-faults", 1, |scene| {
+    ruin(&options("test-debug-faults")?, |scene| {
         for guest in [&scene.client, &scene.server] {
             leaks(scene, guest)?;
             notices(scene, guest)?;

@@ -5,10 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rapidswap_progress::{Event, Reporter, Stamped};
 use rapidswap_tests::rapidswap::{self, root};
 use rapidswap_tests::scene::{Scene, on_cluster, options};
+use rapidswap_tests::vmcore;
 use rapidswap_vm::{Cluster, ModuleFolder, UpOptions};
 
 const NAME: &str = "test-up";
@@ -41,7 +42,12 @@ fn failing_up(arguments: &[&str], set: &[(&str, &str)], place: &Path) -> Result<
     let dir = kept[0].path();
     let said = format!("all that was kept is in {}", dir.display());
     ensure!(stderr(&output).contains(&said), "{output:?}");
-    for item in ["supervisor.log", "client/console.log", "server/console.log"] {
+    for item in [
+        "supervisor.log",
+        "events.jsonl",
+        "client/console.log",
+        "server/console.log",
+    ] {
         ensure!(dir.join(item).is_file(), "no {item}");
     }
     Ok((output, dir))
@@ -140,6 +146,102 @@ fn a_failure_leaves_nothing_unless_it_is_to_be_kept() -> Result<()> {
     Ok(())
 }
 
+/// What a program that writes JSON said of kernels, and its last event.
+fn complaints(output: &Output) -> Result<(Vec<(String, String)>, Event)> {
+    let mut faults = Vec::new();
+    let mut last = None;
+    for line in stderr(output).lines() {
+        let stamped: Stamped = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        if let Event::KernelFault { node, kind, .. } = &stamped.event {
+            faults.push((node.clone(), kind.clone()));
+        }
+        last = Some(stamped.event);
+    }
+    Ok((faults, last.context("an event")?))
+}
+
+/// `up` with a module in whose initialisation the client's kernel complains.
+fn complaining_up(folder: &Path, place: &Path, kind: &str, code: i32) -> Result<(Event, PathBuf)> {
+    let folder = folder.to_str().context("text")?;
+    let arguments = ["--no-link", "--events", "json", "--module", folder];
+    // All of it is dumped.
+    let arguments = [&arguments[..], &["--server-mem", "1M"]].concat();
+    let (output, kept) = failing_up(&arguments, &[("RAPIDSWAP_DUMP", "1")], place)?;
+    ensure!(output.status.code() == Some(code), "{output:?}");
+    ensure!(Cluster::attach(NAME).is_err(), "the cluster is left");
+    let (faults, last) = complaints(&output)?;
+    ensure!(
+        faults.contains(&("client".to_owned(), kind.to_owned())),
+        "{faults:?}"
+    );
+    vmcore::check(&kept.join("client/vmcore"))?;
+    Ok((last, kept))
+}
+
+/// Whether a line of the traces that were kept is of a module, and says where
+/// in its source that is.
+fn is_traced(kept: &Path, module: &str, source: &str) -> Result<()> {
+    let traces = fs::read_to_string(kept.join("traces.txt"))?;
+    let (of, at) = (format!(" [{module}]"), format!("{source}:"));
+    let mut lines = traces.lines().filter_map(|line| line.split_once(&of));
+    ensure!(lines.any(|(_, place)| place.contains(&at)), "{traces}");
+    Ok(())
+}
+
+#[test]
+fn a_kernel_that_complains_while_it_comes_up_is_no_success() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let folder = module(dir.path(), "complains", "WARN_ON(1) ? 0 : 1")?;
+    let place = dir.path().join("failures");
+    let (last, kept) = complaining_up(&folder, &place, "warning", 99)?;
+    let Event::Ended {
+        code: 99,
+        outcome: Some(outcome),
+        node: Some(node),
+        error: Some(error),
+    } = last
+    else {
+        bail!("{last:?}");
+    };
+    ensure!((&*outcome, &*node) == ("guest_splat", "client"), "{error}");
+    ensure!(error.starts_with("warning on client"), "{error}");
+    is_traced(&kept, "complains", "complains.c")?;
+
+    // One that is known is none.
+    let known = dir.path().join("known");
+    fs::write(&known, "client | warning | complains.c | it is asked for")?;
+    let folder = folder.to_str().context("text")?;
+    let with_list = |arguments: &[&str]| {
+        let mut command = rapidswap::command(arguments);
+        command.env("RAPIDSWAP_ALLOWED_FAULTS", &known).output()
+    };
+    let output = with_list(&[&UP[..], &["--no-link", "--module", folder]].concat())?;
+    ensure!(output.status.success(), "{output:?}");
+    let status = ["--name", NAME, "status"];
+    let (listed, unlisted) = (with_list(&status)?, rapidswap::run(&status)?);
+    down()?;
+    ensure!(listed.status.success(), "{listed:?}");
+    ensure!(unlisted.status.code() == Some(99), "{unlisted:?}");
+    Ok(())
+}
+
+#[test]
+fn a_rust_panic_while_it_comes_up_is_traced_into_the_module() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let folder = dir.path().join("rust_panic");
+    fs::create_dir(&folder)?;
+    let source = rapidswap::root().join("tests/provoke-ko/rust_panic.rs");
+    fs::copy(source, folder.join("rust_panic.rs"))?;
+    fs::write(folder.join("Kbuild"), "obj-m := rust_panic.o\n")?;
+    let place = dir.path().join("failures");
+    let (last, kept) = complaining_up(&folder, &place, "rust_panic", 98)?;
+    ensure!(
+        matches!(&last, Event::Ended { node: Some(node), .. } if node == "client"),
+        "{last:?}"
+    );
+    is_traced(&kept, "rust_panic", "rust_panic.rs")
+}
+
 /// A QEMU whose guests find nothing to start.
 const NO_INIT: &str = r#"#!/bin/sh
 last=
@@ -166,6 +268,8 @@ fn a_node_that_does_not_boot_is_told_of_by_what_is_collected() -> Result<()> {
     )?;
     ensure!(output.status.code() == Some(97), "{output:?}");
     ensure!(Cluster::attach(NAME).is_err(), "the cluster is left");
+    let log = fs::read_to_string(kept.join("events.jsonl"))?;
+    ensure!(log.contains("node_gone"), "{log}");
     let consoles = ["client", "server"].map(|node| kept.join(node).join("console.log"));
     let said = consoles.map(fs::read_to_string);
     ensure!(
@@ -208,7 +312,10 @@ fn a_module_of_ones_own_is_built_and_loaded_where_it_is_wanted() -> Result<()> {
 
 #[test]
 fn a_step_of_a_bisection_is_good_bad_or_skipped() -> Result<()> {
-    let step = |arguments: &[&str], script: &str| {
+    let dir = tempfile::tempdir()?;
+    let list = dir.path().join("known");
+    let step = |arguments: &[&str], script: &str, known: &str| {
+        fs::write(&list, known)?;
         let run = [
             "bisect-run",
             "--name",
@@ -218,30 +325,33 @@ fn a_step_of_a_bisection_is_good_bad_or_skipped() -> Result<()> {
             "--no-link",
         ];
         let command = ["--timeout", "20s", "--", "sh", "-c", script];
-        let output = rapidswap::run(&[&run, arguments, &command].concat())?;
+        let output = rapidswap::command(&[&run, arguments, &command].concat())
+            .env("RAPIDSWAP_ALLOWED_FAULTS", &list)
+            .output()?;
         ensure!(Cluster::attach(NAME).is_err(), "the cluster is left");
         Ok((output.status.code(), stderr(&output)))
     };
-    let (code, said) = step(&[], "echo on the client; test $(hostname) = client")?;
+    // The command is content, and the kernel is not; of that nobody minds the first.
+    let warn = "test $(hostname) = client && insmod /rapidswap/modules/lkdtm.ko && \
+                echo WARNING >/sys/kernel/debug/provoke-crash/DIRECT";
+    let known = "client | warning | lkdtm | it is asked for";
+    let (code, said) = step(&[], warn, known)?;
     ensure!(
         code == Some(0) && said.contains("this commit is good"),
         "{said}"
     );
-    let (code, said) = step(&[], "exit 7")?;
+    let (code, said) = step(&[], "exit 7", "")?;
     ensure!(
         code == Some(1) && said.contains("this commit is bad"),
         "{said}"
     );
-    // The command is content, and the kernel is not.
-    let warn = "insmod /rapidswap/modules/lkdtm.ko && echo WARNING >/sys/kernel/debug/provoke-crash/DIRECT";
-    let (code, said) = step(&[], warn)?;
+    let (code, said) = step(&[], warn, "")?;
     ensure!(
         code == Some(1) && said.contains("warning on client"),
         "{said}"
     );
-    let dir = tempfile::tempdir()?;
     let no_tree = dir.path().to_str().context("text")?;
-    let (code, said) = step(&["--kernel", no_tree], "true")?;
+    let (code, said) = step(&["--kernel", no_tree], "true", "")?;
     ensure!(
         code == Some(125) && said.contains("is no source tree of Linux"),
         "{said}"

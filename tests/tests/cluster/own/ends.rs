@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rapidswap_tests::provoke::{Provoked, ends, ruin};
 use rapidswap_tests::rapidswap;
-use rapidswap_tests::scene::{Scene, scaled};
+use rapidswap_tests::scene::{Scene, options, scaled};
 use rapidswap_tests::watch::watch;
 use rapidswap_vm::{NodeState, Outcome};
 
@@ -101,5 +101,5 @@ fn hangs(scene: &Scene) -> Result<()> {
 
 #[test]
 fn a_node_that_ends_or_hangs_ends_what_waits_for_it() -> Result<()> {
-    ruin("test-ends", 1, hangs)
+    ruin(&options("test-ends")?, hangs)
 }

@@ -1,15 +1,18 @@
 //! Each kind of kernel fault, provoked for real, fails the test during which
 //! it appears: with its kind, its node and the test's name.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use rapidswap_progress::{Event, Reporter};
 use rapidswap_tests::guest::Guest;
 use rapidswap_tests::provoke::{Provoked, ends, expect, ruin};
-use rapidswap_tests::scene::{Scene, scaled};
+use rapidswap_tests::scene::{Scene, options, scaled};
+use rapidswap_tests::vmcore;
 use rapidswap_tests::wait::wait_until;
 use rapidswap_tests::watch::watch;
-use rapidswap_vm::{NodeState, Occasion, Outcome, SplatKind};
+use rapidswap_vm::{NodeState, Occasion, Outcome, SplatKind, UpOptions, collect};
 
 /// Longest time for one of the tests that are watched here.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -52,7 +55,61 @@ fn goes_on(scene: &Scene, guest: &Guest) -> Result<()> {
     });
     expect(&verdict, Outcome::GuestSplat, node, &[HungTask])?;
 
+    warns_in_interrupt(scene, guest)?;
+    oopses(scene, guest)?;
     a_trap_is_a_programs_own(scene, guest)
+}
+
+fn warns_in_interrupt(scene: &Scene, guest: &Guest) -> Result<()> {
+    let node = guest.node.name();
+    let verdict = watch(scene, "warns-in-interrupt", LIMIT, |_| {
+        Provoked::again(guest).load("interrupt")
+    });
+    expect(&verdict, Outcome::GuestSplat, node, &[SplatKind::Warning])?;
+    ensure!(verdict.seen.error.is_none(), "the test itself: {verdict}");
+    let console = guest.node.console()?;
+    let trace = console.split("in an interrupt").nth(1);
+    ensure!(
+        trace.is_some_and(|trace| trace.contains("<IRQ>")),
+        "{console}"
+    );
+    Ok(())
+}
+
+/// A bad access, by a kernel that ends the task and not itself.
+fn oopses(scene: &Scene, guest: &Guest) -> Result<()> {
+    let verdict = watch(scene, "oopses", LIMIT, |_| {
+        guest.write("/proc/sys/kernel/panic_on_oops", "0")?;
+        let task = Provoked::again(guest).fatal("ACCESS_NULL")?;
+        let output = task.finish(scaled(LIMIT)?)?;
+        ensure!(!output.status.success(), "it survived");
+        guest.write("/proc/sys/kernel/panic_on_oops", "1")
+    });
+    let kinds = [SplatKind::Bug, SplatKind::Oops];
+    expect(&verdict, Outcome::GuestSplat, guest.node.name(), &kinds)?;
+    ensure!(verdict.seen.error.is_none(), "the test itself: {verdict}");
+    Ok(())
+}
+
+/// What was not seen did not pass.
+fn is_not_seen(scene: &Scene, guest: &Guest) -> Result<()> {
+    let node = guest.node.name();
+    let console = guest.node.console_path();
+    let away = console.with_extension("away");
+    let verdict = watch(scene, "unread", LIMIT, |_| Ok(fs::rename(&console, &away)?));
+    fs::rename(&away, &console)?;
+    expect(&verdict, Outcome::InfrastructureFailed, node, &[])?;
+    ensure!(verdict.to_string().contains("cannot scan"), "{verdict}");
+    let verdict = watch(scene, "lost", LIMIT, |_| {
+        guest
+            .sh("echo '** 5 printk messages dropped **' > /dev/ttyS0")
+            .map(drop)
+    });
+    expect(&verdict, Outcome::TestFailed, node, &[])?;
+    ensure!(verdict.to_string().contains("lost messages"), "{verdict}");
+    let verdict = watch(scene, "seen", LIMIT, |_| Ok(()));
+    ensure!(verdict.outcome == Outcome::Passed, "{verdict}");
+    Ok(())
 }
 
 fn a_trap_is_a_programs_own(scene: &Scene, guest: &Guest) -> Result<()> {
@@ -113,14 +170,14 @@ fn panics_alone(scene: &Scene, guest: &Guest) -> Result<()> {
 }
 
 /// A panic in the keyboard's interrupt, of a node that may not answer any more.
-fn panics_in_interrupt(scene: &Scene, guest: &Guest) -> Result<()> {
+fn gives_up_at_a_key(scene: &Scene, guest: &Guest) -> Result<()> {
     let node = guest.node.name();
     let start = Instant::now();
     Provoked::again(guest).panic_in_interrupt()?;
     let gone = wait_until("the node's end", scaled(LIMIT)?, || {
         let nodes = scene.cluster.status()?.nodes.into_iter();
-        let state = nodes.filter(|status| status.name == node).map(|n| n.state);
-        Ok(state.into_iter().find_map(|state| match state {
+        let mut state = nodes.filter(|status| status.name == node).map(|n| n.state);
+        Ok(state.find_map(|state| match state {
             NodeState::Gone(gone) => Some(gone),
             _ => None,
         }))
@@ -128,6 +185,17 @@ fn panics_in_interrupt(scene: &Scene, guest: &Guest) -> Result<()> {
     eprintln!("{} {:?} after a key", gone.reason, start.elapsed());
     ensure!(gone.outcome == Outcome::GuestPanic, "{gone:?}");
     ensure!(Provoked::again(guest).count(SplatKind::Panic)? == 1);
+    Ok(())
+}
+
+/// The same while a test runs.
+fn panics_in_interrupt(scene: &Scene, guest: &Guest) -> Result<()> {
+    let verdict = watch(scene, "panics-in-interrupt", LIMIT, |scene| {
+        gives_up_at_a_key(scene, guest)
+    });
+    let node = guest.node.name();
+    expect(&verdict, Outcome::GuestPanic, node, &[SplatKind::Panic])?;
+    ensure!(verdict.seen.error.is_none(), "the test itself: {verdict}");
     let console = guest.node.console()?;
     let panic = console.split("Kernel panic - not syncing").nth(1);
     ensure!(
@@ -137,17 +205,90 @@ fn panics_in_interrupt(scene: &Scene, guest: &Guest) -> Result<()> {
     Ok(())
 }
 
+/// A panic that QEMU is told of, on a console where programs and the kernel
+/// write as fast as they can.
+fn panics_in_a_flood(scene: &Scene, guest: &Guest) -> Result<()> {
+    let node = guest.node.name();
+    let before = scene.present()?.len();
+    let verdict = watch(scene, "panics-in-a-flood", LIMIT, |_| {
+        let provoked = Provoked::new(guest)?;
+        let _flood = provoked.flood()?;
+        ends(provoked.fatal("PANIC")?)
+    });
+    expect(&verdict, Outcome::GuestPanic, node, &[SplatKind::Panic])?;
+    let gone: Vec<_> = verdict.seen.gone.iter().map(|(node, _)| node).collect();
+    ensure!(gone == [node] && scene.present()?.len() == before - 1);
+    Ok(())
+}
+
+/// What the panic of a node comes to for whoever did something else on it.
+fn is_told_of(scene: &Scene, guest: &Guest) -> Result<()> {
+    let (reporter, events) = Reporter::channel();
+    let late: Result<()> = Err(anyhow!("it was late"));
+    let judged = scene.cluster.judge(late, &reporter);
+    drop(reporter);
+    let error = judged.err().context("a panic is no success")?;
+    let text = error.to_string();
+    let cause: &rapidswap_vm::Error = error.downcast_ref().with_context(|| text.clone())?;
+    let node = guest.node.name();
+    ensure!(
+        cause.outcome() == Outcome::GuestPanic && cause.node() == Some(node),
+        "{text}"
+    );
+    ensure!(text.ends_with("; then: it was late"), "{text}");
+    let events: Vec<Event> = events.iter().collect();
+    let panic = events.iter().any(|event| {
+        matches!(event, Event::KernelFault { node: of, kind, .. } if of == node && kind == "panic")
+    });
+    let gone = events.iter().any(|event| {
+        matches!(event, Event::NodeGone { node: of, outcome, .. } if of == node && outcome == "guest_panic")
+    });
+    ensure!(panic && gone, "{events:?}");
+    Ok(())
+}
+
+/// The memory of a node whose kernel gave up is there to be looked at.
+fn is_dumped(scene: &Scene, guest: &Guest) -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    collect(&scene.cluster, dir.path(), true)?;
+    vmcore::check(&dir.path().join(guest.node.name()).join("vmcore"))
+}
+
+#[test]
+fn a_panic_fails_its_test_on_its_node_and_leaves_its_memory() -> Result<()> {
+    // Little, because all of it is dumped.
+    let small = UpOptions {
+        memory_mib: 256,
+        server_mib: 16,
+        ..options("test-faults")?
+    };
+    ruin(&small, |scene| {
+        panics_in_a_flood(scene, &scene.client)?;
+        is_told_of(scene, &scene.client)?;
+        panics_in_interrupt(scene, &scene.server)
+    })?;
+    ruin(&small, |scene| {
+        panics_in_interrupt(scene, &scene.client)?;
+        panics_in_a_flood(scene, &scene.server)?;
+        is_dumped(scene, &scene.server)
+    })
+}
+
 #[test]
 fn each_kind_fails_its_test_on_its_node() -> Result<()> {
     // The second processor answers while the first does nothing else.
-    ruin("test-faults", 2, |scene| {
+    let two = UpOptions {
+        cpus: 2,
+        ..options("test-faults")?
+    };
+    ruin(&two, |scene| {
         for guest in [&scene.client, &scene.server] {
             goes_on(scene, guest)?;
         }
         for guest in [&scene.client, &scene.server] {
             // It goes on about that until its end.
             locks_up(scene, guest)?;
-            panics_in_interrupt(scene, guest)?;
+            gives_up_at_a_key(scene, guest)?;
         }
         Ok(())
     })
@@ -155,7 +296,9 @@ fn each_kind_fails_its_test_on_its_node() -> Result<()> {
 
 #[test]
 fn a_rust_panic_fails_its_test_on_its_node() -> Result<()> {
-    ruin("test-faults", 1, |scene| {
+    ruin(&options("test-faults")?, |scene| {
+        is_not_seen(scene, &scene.client)?;
+        is_not_seen(scene, &scene.server)?;
         panics_alone(scene, &scene.client)?;
         panics_alone(scene, &scene.server)
     })

@@ -1,8 +1,7 @@
 //! A run fails if a kernel complains, and what can be had of the cluster is
 //! kept: shown by a complaint that is planted.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -10,6 +9,7 @@ use rapidswap_progress::Reporter;
 use rapidswap_tests::provoke::Provoked;
 use rapidswap_tests::rapidswap::run;
 use rapidswap_tests::scene::{guarded, options};
+use rapidswap_tests::vmcore;
 use rapidswap_vm::{Cluster, UpOptions, failure_dir};
 
 /// What is kept of each node that answers.
@@ -25,13 +25,6 @@ const FILES: [&str; 10] = [
     "sysrq-memory.txt",
     "sysrq-tasks.txt",
 ];
-
-/// How an ELF file of a 64-bit machine begins, and that it is a core.
-const ELF: &[u8] = b"\x7fELF\x02";
-const CORE: [u8; 2] = [4, 0];
-
-/// What the notes of a kernel begin with.
-const RELEASE: &[u8] = b"OSRELEASE=6.";
 
 /// Checks that all is there of both nodes, and that it is what its name says.
 fn whole(dir: &Path) -> Result<()> {
@@ -56,6 +49,19 @@ fn whole(dir: &Path) -> Result<()> {
             ensure!(read(file)?.contains(text), "{node}: no {text} in {file}");
         }
     }
+    // What remote swap says of itself at either end, with the session between.
+    for (file, texts) in [
+        ("client/statistics.txt", ["remoteswap/status", "state up"]),
+        (
+            "server/statistics.txt",
+            ["memory server at", "capacity_bytes"],
+        ),
+    ] {
+        let said = fs::read_to_string(dir.join(file))?;
+        for text in texts {
+            ensure!(said.contains(text), "no {text} in {file}: {said}");
+        }
+    }
     Ok(())
 }
 
@@ -68,17 +74,7 @@ fn all_is_kept(name: &str) -> Result<()> {
     ensure!(collected.status.success(), "{collected:?}");
     whole(&dir)?;
     for node in ["client", "server"] {
-        let path = dir.join(node).join("vmcore");
-        // Its notes come first; what follows is the node's memory.
-        let mut dump = Vec::new();
-        File::open(&path)?.take(1 << 20).read_to_end(&mut dump)?;
-        let is_core = dump.starts_with(ELF) && dump.get(16..18) == Some(&CORE);
-        ensure!(is_core, "{node}: no core");
-        let release = dump.windows(RELEASE.len()).any(|word| word == RELEASE);
-        ensure!(
-            release,
-            "{node}: the dump does not say of what kernel it is"
-        );
+        vmcore::check(&dir.join(node).join("vmcore"))?;
     }
     Ok(())
 }
@@ -89,7 +85,8 @@ fn a_planted_warning_fails_a_test_that_passes() -> Result<()> {
     // Little, because all of it is dumped.
     let small = UpOptions {
         memory_mib: 256,
-        server_mib: 1,
+        server_mib: 16,
+        swap: true,
         ..options(name)?
     };
     let cluster = Cluster::up(&small, &Reporter::auto())?;
@@ -114,6 +111,10 @@ fn a_planted_warning_fails_a_test_that_passes() -> Result<()> {
         traces.contains("(fs/read_write.c:") || traces.contains(" in fs/read_write.c:"),
         "{traces}"
     );
+    let of_module = traces
+        .lines()
+        .any(|line| line.contains(" [lkdtm]") && line.contains("drivers/misc/lkdtm/bugs.c:"));
+    ensure!(of_module, "{traces}");
     Ok(())
 }
 
