@@ -172,7 +172,7 @@ test-knobs *ARGS: _kernel image
     status=0
     for knobs in off all; do
         echo "test-knobs: $knobs" >&2
-        RAPIDSWAP_KNOBS=$knobs "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --profile knobs \
+        RAPIDSWAP_KNOBS=$knobs "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --profile "knobs-$knobs" \
             --package rapidswap-tests --test cluster "$@" || status=$?
     done
     exit "$status"

@@ -164,7 +164,9 @@ fn others_that_read_ahead_do_not_hold_up_a_fault() -> Result<()> {
             reader.begin("check 1 1024..2048")?;
         }
         let waiting = || -> Result<usize> {
-            let tasks = swap.client.sh("cat /proc/[0-9]*/task/*/comm 2>/dev/null || true")?;
+            let tasks = swap
+                .client
+                .sh("cat /proc/[0-9]*/task/*/comm 2>/dev/null || true")?;
             Ok(tasks.lines().filter(|comm| *comm == "page-pattern").count())
         };
         wait_until("loads that wait", scaled(TO_DISK)?, || {
