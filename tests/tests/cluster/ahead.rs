@@ -102,7 +102,9 @@ fn what_was_written_ahead_is_still_there() -> Result<()> {
         let ahead = after.grown(&before, "rswpout_ahead")?;
         eprintln!("{ahead} written ahead, {} touched; {moved}", again.cached);
         ensure!(again.cached > 256, "{} were left", again.cached);
-        ensure!(moved.loaded == loaded, "{loaded} loads before: {moved}");
+        // But for a page or two that the program itself has and needs for it.
+        let came = moved.loaded - loaded;
+        ensure!(came <= again.cached / 50, "{loaded} loads before: {moved}");
         // They were not merely between unmapping and a store.
         ensure!(ahead >= again.cached, "{ahead} written ahead");
         ensure!(
