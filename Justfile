@@ -243,7 +243,7 @@ _nextest *ARGS:
     # last one out can take down.
     down() {
         [ -z "${RAPIDSWAP_KEEP:-}" ] || return 0
-        for name in test-main test-debug; do
+        for name in test-main test-vms test-debug; do
             "{{ cli }}" down --name "$name" >/dev/null 2>&1
         done
     }

@@ -135,15 +135,22 @@ fn up_options(name: &str) -> Result<UpOptions> {
     })
 }
 
+/// The cluster that a test shares. Those that do things to nodes from outside
+/// wait for long, beside the others: on a debug kernel nothing is beside anything.
+fn shared(variant: KernelVariant, test: &str) -> &'static str {
+    match variant {
+        KernelVariant::Debug => "test-debug",
+        _ if test.starts_with("vms::") => "test-vms",
+        KernelVariant::Release | KernelVariant::Host => "test-main",
+    }
+}
+
 /// Runs a test on the shared cluster, with the knobs that the environment asks
 /// for. It fails if the test does, and also if a kernel fault appears on either
 /// console meanwhile.
 pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
     let knobs = Knobs::of_environment()?;
-    let name = match kernel_variant()? {
-        KernelVariant::Release | KernelVariant::Host => "test-main",
-        KernelVariant::Debug => "test-debug",
-    };
+    let name = shared(kernel_variant()?, &this_test());
     let _alone = lock(name)?;
     let cluster = match Cluster::attach(name) {
         Ok(cluster) => cluster,
@@ -266,6 +273,15 @@ mod tests {
         let longer = |name: &str| longer(name).expect(name);
         assert_eq!((longer("rxe"), longer("mlx5")), (1, 1));
         assert_eq!(longer(slow.to_str().expect("text")), 3);
+    }
+
+    #[test]
+    fn those_that_pause_nodes_have_theirs_beside_the_others() {
+        let release = |test| shared(KernelVariant::Release, test);
+        assert_eq!(release("vms::pauses::a_test"), "test-vms");
+        assert_eq!(release("loads::a_test"), "test-main");
+        let debug = shared(KernelVariant::Debug, "vms::pauses::a_test");
+        assert_eq!(debug, "test-debug");
     }
 
     #[test]
