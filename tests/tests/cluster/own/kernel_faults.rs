@@ -60,6 +60,17 @@ fn goes_on(scene: &Scene, guest: &Guest) -> Result<()> {
     a_trap_is_a_programs_own(scene, guest)
 }
 
+/// Whether what follows these words on the console is the trace of an interrupt.
+fn is_of_an_interrupt(guest: &Guest, words: &str) -> Result<()> {
+    let console = guest.node.console()?;
+    let trace = console.split(words).nth(1);
+    ensure!(
+        trace.is_some_and(|trace| trace.contains("<IRQ>")),
+        "{console}"
+    );
+    Ok(())
+}
+
 fn warns_in_interrupt(scene: &Scene, guest: &Guest) -> Result<()> {
     let node = guest.node.name();
     let verdict = watch(scene, "warns-in-interrupt", LIMIT, |_| {
@@ -67,13 +78,7 @@ fn warns_in_interrupt(scene: &Scene, guest: &Guest) -> Result<()> {
     });
     expect(&verdict, Outcome::GuestSplat, node, &[SplatKind::Warning])?;
     ensure!(verdict.seen.error.is_none(), "the test itself: {verdict}");
-    let console = guest.node.console()?;
-    let trace = console.split("in an interrupt").nth(1);
-    ensure!(
-        trace.is_some_and(|trace| trace.contains("<IRQ>")),
-        "{console}"
-    );
-    Ok(())
+    is_of_an_interrupt(guest, "in an interrupt")
 }
 
 /// A bad access, by a kernel that ends the task and not itself.
@@ -196,13 +201,7 @@ fn panics_in_interrupt(scene: &Scene, guest: &Guest) -> Result<()> {
     let node = guest.node.name();
     expect(&verdict, Outcome::GuestPanic, node, &[SplatKind::Panic])?;
     ensure!(verdict.seen.error.is_none(), "the test itself: {verdict}");
-    let console = guest.node.console()?;
-    let panic = console.split("Kernel panic - not syncing").nth(1);
-    ensure!(
-        panic.is_some_and(|trace| trace.contains("<IRQ>")),
-        "{console}"
-    );
-    Ok(())
+    is_of_an_interrupt(guest, "Kernel panic - not syncing")
 }
 
 /// A panic that QEMU is told of, on a console where programs and the kernel
