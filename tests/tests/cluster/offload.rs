@@ -65,7 +65,7 @@ fn the_mark_is_the_headroom_below_the_limit_and_an_eighth_at_most() -> Result<()
 }
 
 /// How many of a group's workers were at work at a time, at most.
-fn at_work(swap: &Arrangement<'_>, most: &str, line: &str, times: u32) -> Result<usize> {
+fn at_work(swap: &Arrangement<'_>, most: &str, line: &str) -> Result<usize> {
     let client = swap.client;
     let _most = Setting::knob(client, "sthd_cnt", most)?;
     let limit = Limit::new(client, LIMIT_MIB)?;
@@ -74,9 +74,7 @@ fn at_work(swap: &Arrangement<'_>, most: &str, line: &str, times: u32) -> Result
     const BEGIN: &str = "mm_vmscan_memcg_reclaim_begin";
     let reclaim = ["begin", "end"].map(|what| format!("vmscan/mm_vmscan_memcg_reclaim_{what}"));
     let trace = Trace::of(client, &reclaim.each_ref().map(String::as_str))?;
-    for _ in 0..times {
-        program.run(line)?;
-    }
+    program.run(line)?;
     let events = trace.events()?;
     drop(trace);
     program.end()?;
@@ -105,9 +103,9 @@ fn workers_are_as_many_as_are_wanted() -> Result<()> {
         // The writer would do most of it.
         let _off = Setting::knob(swap.client, "write_ahead", "0")?;
         let hard = "rewrite 1 1 0..6144";
-        let one = at_work(&swap, "1", hard, 1)?;
-        let many = at_work(&swap, "8", hard, 1)?;
-        let little = at_work(&swap, "8", "rewrite 1 1 0..32", 1)?;
+        let one = at_work(&swap, "1", hard)?;
+        let many = at_work(&swap, "8", hard)?;
+        let little = at_work(&swap, "8", "rewrite 1 1 0..32")?;
         ensure!(
             one == 1 && many > one && many > little,
             "{one}, {many}, {little}"
