@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, anyhow};
 
 use crate::guest::Guest;
-use crate::setting::{MGLRU, REMOTE_SWAP, Setting};
+use crate::setting::{MGLRU, PAGE_CLUSTER, REMOTE_SWAP, Setting};
 
 /// Names them.
 const VARIABLE: &str = "RAPIDSWAP_KNOBS";
@@ -73,7 +73,7 @@ fn file(name: &str) -> Option<String> {
         | "write_ahead" | "fs_headroom" | "sthd_cnt" | "offload_cpus" => {
             Some(format!("{REMOTE_SWAP}/{name}"))
         }
-        "page-cluster" => Some("/proc/sys/vm/page-cluster".to_owned()),
+        "page-cluster" => Some(PAGE_CLUSTER.to_owned()),
         "mglru" => Some(format!("{MGLRU}/enabled")),
         _ => {
             let size = name.strip_prefix("hugepages-")?.strip_suffix("kB")?;

@@ -10,6 +10,9 @@ pub const REMOTE_SWAP: &str = "/sys/kernel/mm/remote_swap";
 /// Where the faults of the RAM backend are.
 pub const RAM_BACKEND: &str = "/sys/module/remote_swap_ram/parameters";
 
+/// Pages that are read at once around a fault, as a power of two.
+pub const PAGE_CLUSTER: &str = "/proc/sys/vm/page-cluster";
+
 /// Where MGLRU is turned on and off.
 pub const MGLRU: &str = "/sys/kernel/mm/lru_gen";
 

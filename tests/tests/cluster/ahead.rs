@@ -8,7 +8,7 @@ use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{on_cluster, scaled};
-use rapidswap_tests::setting::{RAM_BACKEND, Setting, no_workers};
+use rapidswap_tests::setting::{PAGE_CLUSTER, RAM_BACKEND, Setting, no_workers};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
 use rapidswap_tests::wait::wait_until;
@@ -87,7 +87,7 @@ fn what_was_written_ahead_is_still_there() -> Result<()> {
         let before = swap.client.vmstat()?;
         let mut program = Steps::start(&limit, MIB, Kind::Anonymous)?;
         // What is in the swap cache has not come back from the server.
-        let _none = Setting::new(swap.client, "/proc/sys/vm/page-cluster", "0")?;
+        let _none = Setting::new(swap.client, PAGE_CLUSTER, "0")?;
         // 12 MiB and what the program itself has do not fit.
         program.run("fill 1 0..3200; settle")?;
         let time = scaled(Duration::from_secs(20))?;

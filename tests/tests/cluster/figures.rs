@@ -10,7 +10,7 @@ use rapidswap_tests::rapidswap;
 use rapidswap_tests::remote_module::{selftest, status, summary, timed, timed_by_kernel};
 use rapidswap_tests::reports::{PAGE_PATTERN, Verified, all_right, parse};
 use rapidswap_tests::scene::on_cluster;
-use rapidswap_tests::setting::{Setting, only_folios};
+use rapidswap_tests::setting::{PAGE_CLUSTER, Setting, only_folios};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
 use rapidswap_tests::time_v::TimeReport;
@@ -221,7 +221,7 @@ fn a_large_folio_is_one_fault() -> Result<()> {
         let client = swap.client;
         let pages = 2 * 256;
         let _only = only_folios(client, ORDER)?;
-        let _alone = Setting::new(client, "/proc/sys/vm/page-cluster", "0")?;
+        let _alone = Setting::new(client, PAGE_CLUSTER, "0")?;
         let faults = || -> Result<u64> {
             let timed = timed_by_kernel(client)?;
             Ok(timed.get("fault").copied().unwrap_or(0))

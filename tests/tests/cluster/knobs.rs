@@ -6,7 +6,7 @@ use rapidswap_tests::guest::Guest;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::remote_module::timed;
 use rapidswap_tests::scene::on_cluster;
-use rapidswap_tests::setting::{REMOTE_SWAP, Setting};
+use rapidswap_tests::setting::{PAGE_CLUSTER, REMOTE_SWAP, Setting};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
 
@@ -140,7 +140,7 @@ const FACTORS: [Factor; 10] = [
     }),
     ("page-cluster", |client, on| {
         let value = if on { "3" } else { "0" };
-        Setting::new(client, "/proc/sys/vm/page-cluster", value)
+        Setting::new(client, PAGE_CLUSTER, value)
     }),
     ("batch_swapout", |client, on| {
         switch(client, "batch_swapout", on, "1")

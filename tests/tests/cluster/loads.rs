@@ -5,7 +5,7 @@ use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::on_cluster;
-use rapidswap_tests::setting::{Setting, no_workers};
+use rapidswap_tests::setting::{PAGE_CLUSTER, Setting, no_workers};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
 use rapidswap_tests::trace::{Event, Trace};
@@ -139,7 +139,7 @@ fn writing_passes_by_the_swap_cache() -> Result<()> {
     on_cluster(|scene| {
         let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
         // Only what was faulted on is looked at here.
-        let _none = Setting::new(swap.client, "/proc/sys/vm/page-cluster", "0")?;
+        let _none = Setting::new(swap.client, PAGE_CLUSTER, "0")?;
         let limit = Limit::new(swap.client, LIMIT_MIB)?;
         let before = swap.client.vmstat()?;
         let arguments = ["--vm", "1", "--vm-bytes", "24M", "--vm-keep"];

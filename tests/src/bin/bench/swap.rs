@@ -23,6 +23,7 @@ use clap::ValueEnum;
 use rapidswap_progress::Reporter;
 use rapidswap_tests::interrupt;
 use rapidswap_tests::scene::Scene;
+use rapidswap_tests::setting::PAGE_CLUSTER;
 use rapidswap_vm::{Cluster, Size, UpOptions};
 
 use crate::attended::attended;
@@ -133,7 +134,7 @@ fn compare(options: &Swap, scene: &Scene, reporter: &Reporter) -> Result<Outcome
     for node in [&scene.client, &scene.server] {
         node.write("/proc/sys/vm/min_free_kbytes", MIN_FREE_KIB)?;
     }
-    let page_cluster = scene.client.read("/proc/sys/vm/page-cluster")?;
+    let page_cluster = scene.client.read(PAGE_CLUSTER)?;
     let (mut runs, mut load) = (Vec::new(), vec![loadavg()?]);
     let mut link = Rounds::default();
     let mut one_by_one = one_by_one::Rounds::default();

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rapidswap_tests::guest::Guest;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{self, Faults, PAGE_PATTERN, PageIns, PageOuts, Times, parse};
+use rapidswap_tests::setting::PAGE_CLUSTER;
 
 /// Memory of the program whose faults are timed, and its limit meanwhile.
 const FAULTS_MIB: &str = "24";
@@ -18,9 +19,6 @@ const PRESSED_LIMIT_MIB: u64 = 4;
 /// Samples in a round: enough for a 99th percentile, and some seconds under
 /// TCG.
 pub const SAMPLES: usize = 5000;
-
-/// Pages that are read at once around a fault, as a power of two.
-const PAGE_CLUSTER: &str = "/proc/sys/vm/page-cluster";
 
 /// Random faults that read pages which are remote. The limit is lifted before
 /// the first, so that no reclaim is in them.
