@@ -54,6 +54,8 @@ pub struct Board {
     pub memory_mib: u64,
     /// Number of processors.
     pub cpus: u32,
+    /// Rate of the time stamp counter, where the guest is not to measure it.
+    pub tsc_khz: Option<u32>,
 }
 
 impl Device for Board {
@@ -79,6 +81,7 @@ impl Device for Board {
 
     fn kernel_args(&self) -> Vec<String> {
         let mut args = words("nokaslr");
+        args.extend(self.tsc_khz.map(|khz| format!("tsc_early_khz={khz}")));
         if self.accel == Accel::Tcg {
             // Nothing drifts under TCG: do not calibrate against the PM timer
             // and do not doubt the result on a busy host.

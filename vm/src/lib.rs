@@ -66,6 +66,7 @@ pub mod swap;
 mod symbols;
 mod sys;
 pub mod time_v;
+mod tsc;
 pub mod virtiofs;
 mod within;
 

@@ -86,6 +86,7 @@ mod tests {
                     accel,
                     memory_mib: 512,
                     cpus: 1,
+                    tsc_khz: (accel == Accel::Tcg).then_some(2_600_000),
                 }),
                 Box::new(PanicWatch),
                 Box::new(DumpNotes),

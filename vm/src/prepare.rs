@@ -23,7 +23,7 @@ use crate::qemu::Qemu;
 use crate::size::Size;
 use crate::status::Start;
 use crate::supervisor::{NodePlan, Origin, Plan};
-use crate::{programs, rundir};
+use crate::{programs, rundir, tsc};
 
 /// Room for what guests write to their root disks.
 const ROOT_WRITES_MIB: u64 = 128;
@@ -84,6 +84,7 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
         base: rundir::base(),
         accel: choice.accel,
         accel_reason: choice.reason,
+        tsc_khz: (choice.accel == Accel::Tcg).then(tsc::khz).flatten(),
         qemu,
         origin: Origin::Boot,
         start: Start {

@@ -64,6 +64,7 @@ fn machine(accel: Accel, kernel: &Path, initrd: &Path, [console, control]: [RawF
                 accel,
                 memory_mib: 256,
                 cpus: 1,
+                tsc_khz: None,
             }),
             Box::new(PanicWatch),
             Box::new(SerialStream { fd: console }),

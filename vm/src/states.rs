@@ -168,6 +168,8 @@ fn key(plan: &Plan, own: &Path) -> Result<String> {
         name: String::new(),
         base: PathBuf::new(),
         accel_reason: String::new(),
+        // The same until the host boots again.
+        tsc_khz: None,
         origin: Origin::Boot,
         start: Start {
             restored: false,

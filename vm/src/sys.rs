@@ -1,5 +1,6 @@
 //! The only unsafe code of this crate: what a child does between fork and
-//! exec, file descriptors that arrive in a message, and the terminal's size.
+//! exec, file descriptors that arrive in a message, the terminal's size, and
+//! the processor's time stamp counter.
 
 #![allow(unsafe_code)]
 
@@ -100,6 +101,15 @@ pub(crate) fn recv_with_fds(
         }
     }
     Ok((message.bytes, fds))
+}
+
+/// This processor's time stamp counter, where there is one.
+pub(crate) fn time_stamp_counter() -> Option<u64> {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: RDTSC reads a register, which Linux lets programs do.
+    return Some(unsafe { std::arch::x86_64::_rdtsc() });
+    #[cfg(not(target_arch = "x86_64"))]
+    None
 }
 
 /// The size of the terminal behind a descriptor, if it is one.

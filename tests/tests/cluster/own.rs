@@ -6,6 +6,7 @@
 mod accelerator;
 mod bringing_up;
 mod cgroup_v2;
+mod clocks;
 mod ends;
 mod faults;
 mod kernel_faults;

@@ -55,6 +55,7 @@ pub(super) fn prepare(options: &UpOptions, profile: Profile, reporter: &Reporter
         base: rundir::base(),
         accel: Accel::None,
         accel_reason: "the nodes are hosts".into(),
+        tsc_khz: None,
         qemu: Qemu::none(),
         origin: Origin::Boot,
         start: Start {

@@ -41,6 +41,7 @@ pub(super) fn machine(plan: &Plan, index: usize, run: &Path, fds: &Descriptors) 
             accel: plan.accel,
             memory_mib: node.memory_mib,
             cpus: plan.cpus,
+            tsc_khz: plan.tsc_khz,
         }),
         Box::new(PanicWatch),
         Box::new(DumpNotes),

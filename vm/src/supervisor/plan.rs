@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) base: PathBuf,
     pub(crate) accel: Accel,
     pub(crate) accel_reason: String,
+    /// Rate of the host's time stamp counter, for translated guests.
+    pub(crate) tsc_khz: Option<u32>,
     /// What runs the guests.
     pub(crate) qemu: Qemu,
     pub(crate) origin: Origin,
@@ -159,6 +161,7 @@ pub(crate) mod tests {
             base: "/run".into(),
             accel: Accel::Tcg,
             accel_reason: "asked for".into(),
+            tsc_khz: Some(2_600_000),
             qemu: Qemu {
                 program: "/bin/qemu".into(),
                 version: "10.0".into(),
