@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rand::random;
 use rand::seq::SliceRandom;
 use rapidswap_verbs::{
@@ -43,6 +43,8 @@ pub struct Peer {
     deadline: Instant,
     outstanding: u16,
     received: u16,
+    /// Why the connection is over.
+    end: Option<&'static str>,
     /// A connection request that came in the middle of this attempt.
     pub next_request: Option<Event>,
 }
@@ -79,6 +81,7 @@ impl Peer {
             deadline,
             outstanding: 0,
             received: 0,
+            end: None,
             next_request: None,
         };
         for n in 0..NOTES {
@@ -192,12 +195,18 @@ impl Peer {
         Ok(bad)
     }
 
-    /// Tells the other side; returns once it has the note.
-    pub fn send(&mut self, note: Note) -> Result<()> {
+    /// Tells the other side. That it has the note is known from its answer.
+    pub fn post(&mut self, note: Note) -> Result<()> {
         let at = self.note_at(NOTES);
         self.own.memory().write(at, &note.encode())?;
         self.connection.post_send(3, &self.own, at, NOTE_LEN)?;
         self.outstanding += 1;
+        Ok(())
+    }
+
+    /// Tells the other side; returns once it has the note.
+    pub fn send(&mut self, note: Note) -> Result<()> {
+        self.post(note)?;
         while self.outstanding > 0 {
             self.pump()?;
         }
@@ -214,26 +223,33 @@ impl Peer {
         Note::decode(&bytes).context("the other side's note makes no sense")
     }
 
-    /// Takes in one completion.
+    /// Waits for the other side to disconnect, or until the deadline. A queue
+    /// pair that is destroyed at once may not have acknowledged the last note,
+    /// and the other side would take this for a failure and start again.
+    pub fn part(&mut self) -> Result<()> {
+        while self.end.is_none() {
+            match self.channel.next(self.deadline, "it does not disconnect") {
+                Ok(event) => self.heed(event),
+                Err(Error::TimedOut(_)) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        ensure!(self.next_request.is_none(), "the other side starts again");
+        Ok(())
+    }
+
+    /// Takes in one completion. What completed before the end still counts.
     fn pump(&mut self) -> Result<()> {
         loop {
             let soon = self.deadline.min(Instant::now() + LOOK);
-            match self
-                .connection
-                .queue()
-                .wait(soon, "the other side does not answer")
-            {
-                Ok(number) => return self.completed(number),
-                Err(Error::TimedOut(_)) if Instant::now() < self.deadline => {}
-                Err(error) => return Err(error.into()),
+            let queue = self.connection.queue();
+            match (queue.wait(soon, "the other side does not answer"), self.end) {
+                (Ok(number), _) => return self.completed(number),
+                (Err(Error::TimedOut(_)), Some(why)) => bail!("{why}"),
+                (Err(Error::TimedOut(_)), None) if Instant::now() < self.deadline => {}
+                (Err(error), _) => return Err(error.into()),
             }
-            if let Some(why) = self.over()? {
-                // What completed before the end still counts.
-                return match self.connection.queue().poll()? {
-                    Some(done) if done.error.is_none() => self.completed(done.wr_id),
-                    _ => bail!("{why}"),
-                };
-            }
+            self.look()?;
         }
     }
 
@@ -246,22 +262,26 @@ impl Peer {
         Ok(())
     }
 
-    /// Why the connection is over, if it is.
-    fn over(&mut self) -> Result<Option<&'static str>> {
-        let Some(event) = self.channel.try_next()? else {
-            return Ok(None);
-        };
+    /// Takes in one event of the connection, if there is one.
+    fn look(&mut self) -> Result<()> {
+        if let Some(event) = self.channel.try_next()? {
+            self.heed(event);
+        }
+        Ok(())
+    }
+
+    fn heed(&mut self, event: Event) {
         match event.kind {
             EventKind::ConnectRequest { .. } => {
                 self.next_request = Some(event);
-                Ok(Some("the other side starts again"))
+                self.end = Some("the other side starts again");
             }
             EventKind::Disconnected | EventKind::Rejected | EventKind::DeviceRemoval
                 if event.key == self.connection.key() =>
             {
-                Ok(Some(event.name))
+                self.end.get_or_insert(event.name);
             }
-            _ => Ok(None),
+            _ => {}
         }
     }
 }

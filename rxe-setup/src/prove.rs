@@ -257,13 +257,15 @@ fn answer(
             bad_read: peer.take_turn(&other)?,
             bad_written,
         };
-        peer.send(mine)?;
+        peer.post(mine)?;
         let last = peer.receive(1)?;
         let theirs = Note {
             bad_written: last.bad_written,
             ..first
         };
-        Ok(findings(device, mine, theirs, start))
+        let found = findings(device, mine, theirs, start);
+        peer.part()?;
+        Ok(found)
     };
     let outcome = exchange(&mut peer);
     *pending = peer.next_request.take();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
-use rapidswap_tests::guest::Guest;
+use rapidswap_tests::guest::{Guest, Running};
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::median::median;
 use rapidswap_tests::rapidswap;
@@ -63,6 +63,39 @@ fn repeats(scene: &Scene) -> Result<u64> {
             awk '{ sum += $1 } END { print sum + 0 }'";
     let of = |guest: &Guest| Ok::<u64, anyhow::Error>(guest.sh(counters)?.trim().parse()?);
     Ok(of(&scene.client)? + of(&scene.server)?)
+}
+
+/// Proofs enough for the last packets of some to be lost.
+const PROOFS: u32 = 12;
+
+/// Has both nodes prove the link; how often each of them began.
+fn proved(scene: &Scene) -> Result<[u64; 2]> {
+    let half = |role, guest: &Guest| {
+        let program = "/rapidswap/bin/rxe-setup";
+        guest.start(&[program, "prove", role, "10.77.0.2:9500", "--count", "100"])
+    };
+    let limit = scaled(Duration::from_secs(60))?;
+    let listens = half("--listen", &scene.server)?;
+    let connects = half("--connect", &scene.client)?;
+    let attempts = |half: Running| {
+        let output = half.finish(limit)?;
+        ensure!(output.status.success(), "{output:?}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        report["attempts"].as_u64().context("no attempts")
+    };
+    Ok([attempts(connects)?, attempts(listens)?])
+}
+
+#[test]
+fn both_ends_of_a_proof_come_to_the_same_though_packets_are_lost() -> Result<()> {
+    on_cluster(|scene| {
+        scene.cluster.fault(&Fault::Loss("3%".parse()?))?;
+        for proof in 0..PROOFS {
+            let begun = proved(scene).with_context(|| format!("proof {proof}"))?;
+            ensure!(begun == [1, 1], "proof {proof} began {begun:?} times");
+        }
+        direct(&scene.cluster)
+    })
 }
 
 /// The sockets that packets to the nodes go to.
