@@ -191,7 +191,7 @@ test-profile PROFILE *ARGS: build
     exec "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --package rapidswap-tests \
         --test cluster --filterset "$filter" "$@"
 
-# The same on two virtual machines that pose as hosts; without KVM an hour: [NEXTEST ARGUMENTS…]
+# The same on two virtual machines that pose as hosts; without KVM a quarter of an hour: [NEXTEST ARGUMENTS…]
 [no-exit-message]
 test-hosts *ARGS: image
     #!/bin/sh

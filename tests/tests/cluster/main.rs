@@ -9,7 +9,6 @@ mod bad_peers;
 mod batches;
 mod commands;
 mod counters;
-mod declines;
 mod exec;
 mod figures;
 mod knobs;

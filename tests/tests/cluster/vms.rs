@@ -1,7 +1,10 @@
-//! Tests on the shared cluster that do to its nodes from outside what takes a
-//! QEMU: profiles of hosts leave them out.
+//! Tests that take virtual machines, for what they do to them from outside or
+//! because of what this kernel and cache have: profiles of hosts leave them out.
 
 mod answers;
 mod debugging;
+mod declines;
 mod faults;
+mod files;
 pub(crate) mod pauses;
+mod timeouts;
