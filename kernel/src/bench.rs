@@ -158,6 +158,7 @@ impl Bench {
             bindgen: "bindgen".into(),
             libclang: "/usr/lib".into(),
             compilers: Compilers::Gnu,
+            debug_info: &[],
             identity: vec![("gcc".to_owned(), "12".to_owned())],
         };
         let builder = Builder {

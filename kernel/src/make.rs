@@ -38,9 +38,7 @@ impl Make<'_> {
             .arg(joined("RUSTC", &self.toolchain.rustc))
             .arg(joined("HOSTRUSTC", &self.toolchain.rustc))
             .arg(joined("BINDGEN", &self.toolchain.bindgen))
-            // Line tables, which cost no time; debug information costs a third.
-            .arg("KCFLAGS=-g1")
-            .arg("KRUSTFLAGS=-Cdebuginfo=line-tables-only")
+            .args(self.toolchain.debug_info)
             .arg("LOCALVERSION=-rapidswap")
             .arg("KBUILD_BUILD_TIMESTAMP=2026-01-01")
             .arg("KBUILD_BUILD_USER=rapidswap")

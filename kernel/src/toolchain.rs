@@ -25,6 +25,17 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("git", "git"),
 ];
 
+/// The debug kernel's configuration asks for all of it. That takes a third
+/// longer to compile, and line tables cost no time.
+fn debug_info(variant: Variant) -> &'static [&'static str] {
+    match variant {
+        Variant::Debug => &[],
+        Variant::Release | Variant::Host => {
+            &["KCFLAGS=-g1", "KRUSTFLAGS=-Cdebuginfo=line-tables-only"]
+        }
+    }
+}
+
 /// A complete set of tools.
 #[derive(Clone, Debug)]
 pub(crate) struct Toolchain {
@@ -33,6 +44,8 @@ pub(crate) struct Toolchain {
     /// Directory of the libclang that bindgen loads.
     pub(crate) libclang: PathBuf,
     pub(crate) compilers: Compilers,
+    /// Arguments of make that say how much debug information there is to be.
+    pub(crate) debug_info: &'static [&'static str],
     /// What goes into the hash, by label.
     pub(crate) identity: Vec<(String, String)>,
 }
@@ -76,6 +89,7 @@ impl Toolchain {
                     bindgen: bindgen.0,
                     libclang: libclang.0,
                     compilers,
+                    debug_info: debug_info(variant),
                     identity: identity
                         .map(|(label, version)| (label.to_owned(), version))
                         .into(),
