@@ -32,6 +32,7 @@ pub mod steps;
 pub mod swap_area;
 pub mod table;
 pub mod trace;
+pub mod turn;
 pub mod vcpu_time;
 pub mod verdict;
 pub mod vmcore;

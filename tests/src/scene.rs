@@ -3,14 +3,12 @@
 //! Tests run one process each, so the cluster outlives them: the first to need
 //! it brings it up, and the test command takes it down when all have run. A
 //! test that fails takes it down at once, so that no other test starts from
-//! what it left; the next brings up a new one.
+//! what it left; the next brings up a new one, also after one that was killed.
 
-use std::fs::{File, OpenOptions};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::ValueEnum;
-use nix::fcntl::{Flock, FlockArg};
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
     AccelChoice, Cluster, KernelVariant, Node, NodeState, Occasion, Profile, UpOptions,
@@ -19,6 +17,7 @@ use rapidswap_vm::{
 use crate::artifacts;
 use crate::guest::Guest;
 use crate::knobs::Knobs;
+use crate::turn::Turn;
 use crate::verdict::{Seen, Verdict};
 use crate::watch::watch;
 
@@ -150,14 +149,15 @@ fn shared(variant: KernelVariant, test: &str) -> &'static str {
 /// console meanwhile.
 pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
     let knobs = Knobs::of_environment()?;
-    let name = shared(kernel_variant()?, &this_test());
-    let _alone = lock(name)?;
+    let test_name = this_test();
+    let name = shared(kernel_variant()?, &test_name);
+    let _turn = its_turn(name, &test_name)?;
     let cluster = match Cluster::attach(name) {
         Ok(cluster) => cluster,
         Err(_) => match Cluster::up(&up_options(name)?, &Reporter::auto()) {
             Ok(cluster) => cluster,
             Err(error) => {
-                let verdict = Verdict::of(&this_test(), Seen::error(error.into()));
+                let verdict = Verdict::of(&test_name, Seen::error(error.into()));
                 return Err(anyhow!("{verdict}").context(format!("bring up cluster {name}")));
             }
         },
@@ -166,6 +166,19 @@ pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
         let _set = knobs.set(&scene.client)?;
         test(scene)
     })
+}
+
+/// A test's turn on a shared cluster. What a test that was killed has left set
+/// goes with the cluster.
+fn its_turn(name: &str, test: &str) -> Result<Turn> {
+    let turns = format!("rapidswap-{name}-{}.lock", nix::unistd::getuid());
+    let turn = Turn::take(&std::env::temp_dir().join(turns), test)?;
+    if let (Some(cut_short), Ok(cluster)) = (&turn.cut_short, Cluster::attach(name)) {
+        let reporter = Reporter::auto();
+        reporter.note(&format!("{cut_short} was cut short: its cluster goes"));
+        end(cluster, false, &reporter)?;
+    }
+    Ok(turn)
 }
 
 /// Runs a test on a cluster and watches its consoles. After a failure what can
@@ -242,21 +255,6 @@ fn this_test() -> String {
             .find(|argument| !argument.starts_with('-'))
             .unwrap_or_else(|| "a test".to_owned()),
     }
-}
-
-/// Waits until no other test uses the cluster.
-fn lock(name: &str) -> Result<Flock<File>> {
-    let path =
-        std::env::temp_dir().join(format!("rapidswap-{name}-{}.lock", nix::unistd::getuid()));
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("open {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, error)| error)
-        .with_context(|| format!("lock {}", path.display()))
 }
 
 #[cfg(test)]
