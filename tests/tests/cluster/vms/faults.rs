@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
-use rapidswap_tests::guest::{Guest, Running};
+use rapidswap_tests::guest::Guest;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::median::median;
 use rapidswap_tests::rapidswap;
@@ -58,9 +58,13 @@ fn a_cable_is_pulled_out_and_plugged_in() -> Result<()> {
 
 /// Packets that both ends have noticed to be missing, or had twice.
 fn repeats(scene: &Scene) -> Result<u64> {
-    let counters = "cd /sys/class/infiniband/*/ports/1/hw_counters
-        cat rcvd_seq_err duplicate_request completer_retry_err out_of_seq_request 2>/dev/null |
-            awk '{ sum += $1 } END { print sum + 0 }'";
+    // Soft-RoCE counts them itself, and iWARP's are those of TCP.
+    let counters = "(
+            for name in rcvd_seq_err duplicate_request completer_retry_err out_of_seq_request; do
+                cat /sys/class/infiniband/*/ports/1/hw_counters/$name 2>/dev/null || true
+            done
+            awk '/^Tcp: [0-9]/ { print $13 }' /proc/net/snmp
+        ) | awk '{ sum += $1 } END { print sum }'";
     let of = |guest: &Guest| Ok::<u64, anyhow::Error>(guest.sh(counters)?.trim().parse()?);
     Ok(of(&scene.client)? + of(&scene.server)?)
 }
@@ -68,8 +72,8 @@ fn repeats(scene: &Scene) -> Result<u64> {
 /// Proofs enough for the last packets of some to be lost.
 const PROOFS: u32 = 12;
 
-/// Has both nodes prove the link; how often each of them began.
-fn proved(scene: &Scene) -> Result<[u64; 2]> {
+/// Has both nodes prove the link.
+fn proved(scene: &Scene) -> Result<()> {
     let half = |role, guest: &Guest| {
         let program = "/rapidswap/bin/rxe-setup";
         guest.start(&[program, "prove", role, "10.77.0.2:9500", "--count", "100"])
@@ -77,13 +81,13 @@ fn proved(scene: &Scene) -> Result<[u64; 2]> {
     let limit = scaled(Duration::from_secs(60))?;
     let listens = half("--listen", &scene.server)?;
     let connects = half("--connect", &scene.client)?;
-    let attempts = |half: Running| {
+    // Each ends with an error if the other ended as if all were done.
+    for half in [connects, listens] {
         let output = half.finish(limit)?;
-        ensure!(output.status.success(), "{output:?}");
-        let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        report["attempts"].as_u64().context("no attempts")
-    };
-    Ok([attempts(connects)?, attempts(listens)?])
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{said}");
+    }
+    Ok(())
 }
 
 #[test]
@@ -91,8 +95,7 @@ fn both_ends_of_a_proof_come_to_the_same_though_packets_are_lost() -> Result<()>
     on_cluster(|scene| {
         scene.cluster.fault(&Fault::Loss("3%".parse()?))?;
         for proof in 0..PROOFS {
-            let begun = proved(scene).with_context(|| format!("proof {proof}"))?;
-            ensure!(begun == [1, 1], "proof {proof} began {begun:?} times");
+            proved(scene).with_context(|| format!("proof {proof}"))?;
         }
         direct(&scene.cluster)
     })
