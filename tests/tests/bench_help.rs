@@ -32,3 +32,11 @@ fn what_cannot_be_compared_is_refused_before_anything_starts() {
         assert!(stderr.contains(said), "{arguments:?}: {stderr}");
     }
 }
+
+#[test]
+fn memory_that_no_server_starts_in_is_refused() {
+    let output = bench(&["swap", "--full", "--size", "4M"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{stderr}");
+    assert!(stderr.contains("give 16M or more"), "{stderr}");
+}

@@ -45,6 +45,9 @@ const LEAST_AREA_MIB: u64 = 256;
 /// Soft-RoCE takes its packets' memory without waiting for reclaim.
 const MIN_FREE_KIB: &str = "32768";
 
+/// With less a server takes minutes to start, if it does.
+const LEAST_SERVER_MIB: u64 = 4;
+
 /// What to compare, on how much memory, and how often.
 #[derive(clap::Args)]
 pub struct Swap {
@@ -82,6 +85,7 @@ pub struct Swap {
 
 /// Brings a cluster up and compares on it.
 pub fn bench(options: &Swap, reporter: &Reporter) -> Result<Outcome> {
+    options.suffice()?;
     interrupt::take_down(&options.name)?;
     let cluster = Cluster::up(&options.up()?, reporter)?;
     let outcome = attended(cluster, &options.name, options.keep, reporter, |scene| {
@@ -106,6 +110,26 @@ impl Swap {
             true => &FULL_PERCENTS,
             false => &[PERCENT],
         }
+    }
+
+    /// Memory that a job has at most of the local node.
+    fn limit_mib(&self, percent: u64) -> u64 {
+        (self.size.mib() * percent / 100).max(1)
+    }
+
+    /// Whether servers can start with what is left to them.
+    fn suffice(&self) -> Result<()> {
+        let least = self.percents()[0];
+        let mut servers = self.workloads().into_iter();
+        ensure!(
+            self.limit_mib(least) >= LEAST_SERVER_MIB
+                || !servers.any(|workload| workload.has_a_rate()),
+            "--size {} leaves redis and memcached {} MiB: give {}M or more, or --workloads without them",
+            self.size,
+            self.limit_mib(least),
+            (LEAST_SERVER_MIB * 100).div_ceil(least)
+        );
+        Ok(())
     }
 
     /// Pages of all that a job uses fit into it twice.
@@ -166,7 +190,7 @@ fn compare(options: &Swap, scene: &Scene, reporter: &Reporter) -> Result<Outcome
                 for (&workload, local) in &locals {
                     step.message(workload.title());
                     let mib = options.size.mib();
-                    let limit = Some((mib * percent / 100).max(1));
+                    let limit = Some(options.limit_mib(percent));
                     let took = run(scene, workload, (mib, options.rate), limit);
                     let took = took.with_context(|| format!("on {title}"))?;
                     ensure!(
