@@ -249,7 +249,9 @@ impl Peer {
                 (Err(Error::TimedOut(_)), None) if Instant::now() < self.deadline => {}
                 (Err(error), _) => return Err(error.into()),
             }
-            self.look()?;
+            if let Some(event) = self.channel.try_next()? {
+                self.heed(event);
+            }
         }
     }
 
@@ -262,14 +264,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Takes in one event of the connection, if there is one.
-    fn look(&mut self) -> Result<()> {
-        if let Some(event) = self.channel.try_next()? {
-            self.heed(event);
-        }
-        Ok(())
-    }
-
+    /// Takes in one event.
     fn heed(&mut self, event: Event) {
         match event.kind {
             EventKind::ConnectRequest { .. } => {
