@@ -20,6 +20,7 @@ pub mod memory_server;
 pub mod perftest;
 pub mod posed;
 pub mod processes;
+pub mod proof;
 pub mod provoke;
 pub mod ram_disk;
 pub mod rapidswap;

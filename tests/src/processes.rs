@@ -17,6 +17,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// Whether it is a virtual machine.
+    pub fn is_qemu(&self) -> bool {
+        self.name.starts_with("qemu-system")
+    }
+
     /// Whether it still runs; a zombie does not.
     pub fn runs(&self) -> bool {
         let Some((now, state)) = read(self.pid) else {

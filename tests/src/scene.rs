@@ -173,9 +173,11 @@ pub fn on_cluster(test: impl FnOnce(&Scene) -> Result<()>) -> Result<()> {
 fn its_turn(name: &str, test: &str) -> Result<Turn> {
     let turns = format!("rapidswap-{name}-{}.lock", nix::unistd::getuid());
     let turn = Turn::take(&std::env::temp_dir().join(turns), test)?;
-    if let (Some(cut_short), Ok(cluster)) = (&turn.cut_short, Cluster::attach(name)) {
+    let left = turn.cut_short.as_ref();
+    let left = left.and_then(|test| Some((test, Cluster::attach(name).ok()?)));
+    if let Some((test, cluster)) = left {
         let reporter = Reporter::auto();
-        reporter.note(&format!("{cut_short} was cut short: its cluster goes"));
+        reporter.note(&format!("{test} was cut short: its cluster goes"));
         end(cluster, false, &reporter)?;
     }
     Ok(turn)

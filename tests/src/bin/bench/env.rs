@@ -173,7 +173,7 @@ fn accelerator(vmlinux: &Path) -> Result<(f64, f64)> {
         // What is known without a probe need not be remembered.
         let there = there || first < KNOWN_S;
         let mut own = tree(std::process::id())?.into_iter();
-        let tries = own.any(|process| process.name.starts_with("qemu-system"));
+        let tries = own.any(|process| process.is_qemu());
         Ok((there && !tries).then_some(()))
     })?;
     Ok((first, decide()?))

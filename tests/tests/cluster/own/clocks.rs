@@ -53,7 +53,7 @@ fn up_with_stalls() -> Result<()> {
     let mut stalls = 0;
     while up.try_wait()?.is_none() {
         let mut machines = tree(up.id())?;
-        machines.retain(|process| process.name.starts_with("qemu-system"));
+        machines.retain(Process::is_qemu);
         if machines.len() == 2 && stalls < STALLS {
             all(&machines, Signal::SIGSTOP)?;
             thread::sleep(STALL);

@@ -57,9 +57,7 @@ fn a_killed_supervisor_takes_all_with_it() -> Result<()> {
     let cluster = Cluster::up(&options(name)?, &Reporter::auto())?;
     let status = cluster.status()?;
     let processes = tree(status.supervisor)?;
-    let qemus = processes
-        .iter()
-        .filter(|p| p.name.starts_with("qemu-system"));
+    let qemus = processes.iter().filter(|p| p.is_qemu());
     ensure!(qemus.count() == 2, "{processes:?}");
     kill(Pid::from_raw(status.supervisor as i32), Signal::SIGKILL)?;
     wait_for_none(&processes, &status.run_dir)?;
@@ -131,7 +129,7 @@ fn wait_for_qemu(up: &mut Child) -> Result<Vec<Process>> {
             bail!("up ended before it was interrupted: {status}");
         }
         let processes = tree(up.id())?;
-        let qemu = processes.iter().any(|p| p.name.starts_with("qemu-system"));
+        let qemu = processes.iter().any(|p| p.is_qemu());
         Ok(qemu.then_some(processes))
     })
 }

@@ -7,23 +7,16 @@ use anyhow::{Context, Result, ensure};
 use rapidswap_progress::Reporter;
 use rapidswap_tests::guest::Guest;
 use rapidswap_tests::limit::Limit;
+use rapidswap_tests::proof::prove;
 use rapidswap_tests::rapidswap;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{guarded, options, scaled};
 use rapidswap_vm::{Cluster, Fault, UpOptions};
 
-const RXE_SETUP: &str = "/rapidswap/bin/rxe-setup";
-
 /// Has two nodes prove their link, in no more than `seconds`; whether it is one.
 fn proved(near: &Guest, far: &Guest, address: &str, seconds: &str) -> Result<bool> {
-    let half = |role, guest: &Guest| {
-        guest.start(&[RXE_SETUP, "prove", role, address, "--deadline", seconds])
-    };
-    let limit = scaled(Duration::from_secs(60))?;
-    let listens = half("--listen", far)?;
-    let connected = half("--connect", near)?.finish(limit)?;
-    let listened = listens.finish(limit)?;
-    Ok(connected.status.success() && listened.status.success())
+    let ends = prove(near, far, address, &["--deadline", seconds])?;
+    Ok(ends.iter().all(|end| end.status.success()))
 }
 
 /// How many clients a server has by `status --json`.

@@ -9,6 +9,7 @@ use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::guest::Guest;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::median::median;
+use rapidswap_tests::proof::prove;
 use rapidswap_tests::rapidswap;
 use rapidswap_tests::remote_module::{selftest, wait_for_state};
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
@@ -72,30 +73,17 @@ fn repeats(scene: &Scene) -> Result<u64> {
 /// Proofs enough for the last packets of some to be lost.
 const PROOFS: u32 = 12;
 
-/// Has both nodes prove the link.
-fn proved(scene: &Scene) -> Result<()> {
-    let half = |role, guest: &Guest| {
-        let program = "/rapidswap/bin/rxe-setup";
-        guest.start(&[program, "prove", role, "10.77.0.2:9500", "--count", "100"])
-    };
-    let limit = scaled(Duration::from_secs(60))?;
-    let listens = half("--listen", &scene.server)?;
-    let connects = half("--connect", &scene.client)?;
-    // Each ends with an error if the other ended as if all were done.
-    for half in [connects, listens] {
-        let output = half.finish(limit)?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{said}");
-    }
-    Ok(())
-}
-
 #[test]
 fn both_ends_of_a_proof_come_to_the_same_though_packets_are_lost() -> Result<()> {
     on_cluster(|scene| {
         scene.cluster.fault(&Fault::Loss("3%".parse()?))?;
         for proof in 0..PROOFS {
-            proved(scene).with_context(|| format!("proof {proof}"))?;
+            let (client, server) = (&scene.client, &scene.server);
+            // Each ends with an error if the other ended as if all were done.
+            for end in prove(client, server, "10.77.0.2:9500", &["--count", "100"])? {
+                let said = String::from_utf8_lossy(&end.stderr);
+                ensure!(end.status.success(), "proof {proof}: {said}");
+            }
         }
         direct(&scene.cluster)
     })
