@@ -129,6 +129,8 @@ struct Model {
     free: Vec<u8>,
     held: Pieces,
     posted: VecDeque<Pieces>,
+    // Those before one that was refused may not ask for a completion, and none is behind them.
+    is_cut: bool,
     last: Route,
 }
 
@@ -141,6 +143,7 @@ impl Model {
             free: (0..MAX_SLOTS as u8).collect(),
             held: Vec::new(),
             posted: VecDeque::new(),
+            is_cut: false,
             last: Route {
                 verb,
                 len: 4096,
@@ -176,13 +179,14 @@ impl Model {
         }
         let (taken, refused) = expect.split_at(most.min(expect.len()));
         self.posted.extend(taken.iter().cloned());
+        self.is_cut |= !refused.is_empty();
         self.give_back(&back.iter().copied().collect::<Vec<_>>(), &slots(refused))
     }
 
-    /// One completion ends its request, and all before it.
-    fn complete(&mut self, fail: bool) -> Result<(), TestCaseError> {
+    /// One completion ends its request, and all before it. Whether there was one.
+    fn complete(&mut self, fail: bool) -> Result<bool, TestCaseError> {
         let Some(completion) = self.adapter.complete(fail) else {
-            return Ok(());
+            return Ok(false);
         };
         let mut ending = Ending::of(completion.slot);
         let mut ended = Vec::new();
@@ -195,11 +199,13 @@ impl Model {
             prop_assert!(request.is_some(), "it was posted");
             expect.extend(slots(request.as_slice()));
         }
-        self.give_back(&ended, &expect)
+        self.give_back(&ended, &expect)?;
+        Ok(true)
     }
 
     fn abandon(&mut self) -> Result<(), TestCaseError> {
         self.adapter = Adapter::new();
+        self.is_cut = false;
         let mut expect = slots(&self.posted.drain(..).collect::<Vec<_>>());
         expect.extend(self.held.drain(..).map(|(slot, _)| slot));
         let back: Vec<_> = self.queue.abandon().iter().copied().collect();
@@ -244,15 +250,16 @@ proptest! {
             match step {
                 Step::Hold(next) => model.hold(next, pick),
                 Step::Post(most) => model.post(most)?,
-                Step::Complete { fail } => model.complete(fail)?,
+                Step::Complete { fail } => _ = model.complete(fail)?,
                 Step::Abandon => model.abandon()?,
             }
             model.check(asked, window)?;
         }
-        // Whatever was done, all of it ends.
+        // Whatever was done, all of it ends; after a refusal with the session.
         model.post(usize::MAX)?;
-        while model.adapter.is_busy() {
-            model.complete(false)?;
+        while model.complete(false)? {}
+        if model.is_cut {
+            model.abandon()?;
         }
         prop_assert_eq!(model.queue.requests(), 0);
         prop_assert_eq!(model.free.len(), MAX_SLOTS);
