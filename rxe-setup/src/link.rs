@@ -1,7 +1,8 @@
 //! `rxe-setup link`.
 
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -38,9 +39,7 @@ pub fn run(options: &Link) -> Result<()> {
     if !Path::new("/sys/class/net").join(netdev).is_dir() {
         bail!("no network interface {netdev}: `ip link` shows those there are");
     }
-    for arguments in commands(options) {
-        tool("ip", &arguments)?;
-    }
+    ip(&commands(options))?;
     let port = match find(options)? {
         Some(port) => port,
         None => add(options)?,
@@ -65,34 +64,51 @@ pub fn run(options: &Link) -> Result<()> {
     Ok(())
 }
 
-/// Arguments of the `ip` commands that make the interface what it should be.
-/// Each changes nothing where it is so already.
-fn commands(options: &Link) -> Vec<Vec<String>> {
-    let dev = options.dev.clone();
-    let words = |line: &[&str]| line.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-    let mut commands = Vec::new();
+/// The `ip` commands that make the interface what it should be. Each changes
+/// nothing where it is so already.
+fn commands(options: &Link) -> Vec<String> {
+    let dev = &options.dev;
     // The MTU first: a soft device takes its own from it as it is added.
-    if let Some(mtu) = options.mtu {
-        commands.push(words(&[
-            "link",
-            "set",
-            "dev",
-            &dev,
-            "mtu",
-            &mtu.to_string(),
-        ]));
+    let mtu = options
+        .mtu
+        .map(|mtu| format!("link set dev {dev} mtu {mtu}"));
+    let addr = options.addr;
+    let addr = addr.map(|addr| format!("address replace {addr} dev {dev}"));
+    let up = format!("link set dev {dev} up");
+    mtu.into_iter().chain(addr).chain([up]).collect()
+}
+
+/// Runs `ip` commands in one process, up to the first that fails.
+fn ip(commands: &[String]) -> Result<()> {
+    let mut child = Command::new("ip")
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot run `ip`: install iproute2")?;
+    if let Some(mut input) = child.stdin.take() {
+        // One that has ended already says why itself.
+        let _ = input.write_all(commands.join("\n").as_bytes());
     }
-    if let Some(addr) = options.addr {
-        commands.push(words(&[
-            "address",
-            "replace",
-            &addr.to_string(),
-            "dev",
-            &dev,
-        ]));
+    let output = child.wait_with_output()?;
+    if output.status.success() {
+        return Ok(());
     }
-    commands.push(words(&["link", "set", "dev", &dev, "up"]));
-    commands
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let (why, line) = stderr
+        .split_once("Command failed -:")
+        .unwrap_or((&stderr, ""));
+    let line = line
+        .trim()
+        .parse()
+        .ok()
+        .and_then(|line: usize| commands.get(line.checked_sub(1)?));
+    bail!(
+        "`ip {}` failed: {}",
+        line.map_or("-batch -", |line| line),
+        one_line(why)
+    )
 }
 
 fn tool(program: &str, arguments: &[String]) -> Result<()> {
@@ -105,8 +121,11 @@ fn tool(program: &str, arguments: &[String]) -> Result<()> {
         return Ok(());
     }
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let words: Vec<&str> = stderr.split_whitespace().collect();
-    bail!("`{line}` failed: {}", words.join(" "))
+    bail!("`{line}` failed: {}", one_line(&stderr))
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The port that is meant, if there is one. A device's first port is taken
@@ -241,9 +260,8 @@ mod tests {
 
     #[test]
     fn ip_commands() {
-        let lines = |l: &Link| commands(l).iter().map(|c| c.join(" ")).collect::<Vec<_>>();
         assert_eq!(
-            lines(&link(Some("10.77.0.1/24"), Some(4200), Kind::Rxe)),
+            commands(&link(Some("10.77.0.1/24"), Some(4200), Kind::Rxe)),
             [
                 "link set dev eth0 mtu 4200",
                 "address replace 10.77.0.1/24 dev eth0",
@@ -251,8 +269,19 @@ mod tests {
             ]
         );
         assert_eq!(
-            lines(&link(None, None, Kind::Existing)),
+            commands(&link(None, None, Kind::Existing)),
             ["link set dev eth0 up"]
+        );
+    }
+
+    #[test]
+    fn the_command_that_fails_is_named() {
+        let show = |dev: &str| format!("link show dev {dev}");
+        ip(&[show("lo")]).unwrap();
+        let error = ip(&[show("lo"), show("no-such-netdev"), show("lo")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`ip link show dev no-such-netdev` failed: Device \"no-such-netdev\" does not exist."
         );
     }
 
