@@ -46,7 +46,7 @@ impl Builder {
     pub(crate) fn open_default(variant: Variant) -> Result<Builder> {
         let definition = Definition::read(Path::new(env!("CARGO_MANIFEST_DIR")))?;
         let cache = Cache::open_default()?;
-        let toolchain = Toolchain::probe(&definition.sources.tools, &cache.tools(), variant)?;
+        let toolchain = Toolchain::of(variant, &definition.sources.tools, &cache.tools())?;
         Ok(Builder {
             definition,
             cache,

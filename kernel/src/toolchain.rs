@@ -3,6 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::thread;
 
 use crate::Variant;
@@ -50,9 +51,24 @@ pub(crate) struct Toolchain {
     pub(crate) identity: Vec<(String, String)>,
 }
 
+/// Those of each variant that were found. The tools of a checkout stay the same
+/// while a program runs, and asking each for its version takes long.
+static FOUND: [OnceLock<Toolchain>; Variant::ALL.len()] =
+    [const { OnceLock::new() }; Variant::ALL.len()];
+
 impl Toolchain {
+    /// A variant's tools: as [`Toolchain::probe`] finds them the first time.
+    pub(crate) fn of(variant: Variant, wanted: &Tools, installed: &Path) -> Result<Toolchain> {
+        let found = &FOUND[variant as usize];
+        if let Some(known) = found.get() {
+            return Ok(known.clone());
+        }
+        let probed = Toolchain::probe(wanted, installed, variant)?;
+        Ok(found.get_or_init(|| probed).clone())
+    }
+
     /// Finds a variant's tools, or names all that are missing at once.
-    pub(crate) fn probe(wanted: &Tools, installed: &Path, variant: Variant) -> Result<Toolchain> {
+    fn probe(wanted: &Tools, installed: &Path, variant: Variant) -> Result<Toolchain> {
         let libclang = find_libclang();
         let beside = libclang.as_ref().map(|(dir, _)| dir.as_path());
         let compilers = Compilers::of(variant, beside.unwrap_or(Path::new("")));
@@ -138,7 +154,12 @@ fn find_rustc(candidates: &[PathBuf], wanted: &str) -> Result<Found, String> {
     let mut why = Vec::new();
     for candidate in candidates.iter().filter(|path| path.exists()) {
         let path = candidate.display();
-        let Some(version) = first_line(candidate, &["--version"]) else {
+        let (version, sysroot) = thread::scope(|scope| {
+            let sysroot = scope.spawn(|| first_line(candidate, &["--print", "sysroot"]));
+            let version = first_line(candidate, &["--version"]);
+            (version, sysroot.join().expect("a probe does not panic"))
+        });
+        let Some(version) = version else {
             why.push(format!("{path} does not run"));
             continue;
         };
@@ -146,7 +167,7 @@ fn find_rustc(candidates: &[PathBuf], wanted: &str) -> Result<Found, String> {
             why.push(format!("{path} is {version}"));
             continue;
         }
-        let sysroot = first_line(candidate, &["--print", "sysroot"]).unwrap_or_default();
+        let sysroot = sysroot.unwrap_or_default();
         let source = Path::new(&sysroot).join("lib/rustlib/src/rust/library/core/src/lib.rs");
         if !source.exists() {
             why.push(format!("{path} lacks {}", source.display()));
