@@ -188,6 +188,9 @@ test-profile PROFILE *ARGS: build
     "{{ cli }}" profile "$RAPIDSWAP_PROFILE" --reach
     "{{ cli }}" profile "$RAPIDSWAP_PROFILE" >&2
     filter=$("{{ cli }}" profile "$RAPIDSWAP_PROFILE" --filter)
+    # No test has the time to build it.
+    variant=$("{{ cli }}" profile "$RAPIDSWAP_PROFILE" | sed -n 's/^kernel *//p')
+    "{{ kernel }}" build --variant "$variant" >&2
     exec "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest --package rapidswap-tests \
         --test cluster --filterset "$filter" "$@"
 
