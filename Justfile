@@ -179,7 +179,7 @@ test-knobs *ARGS: _kernel image
 
 # The tests on the nodes of a profile, without those that it leaves out: PROFILE [NEXTEST ARGUMENTS…]
 [no-exit-message]
-test-profile PROFILE *ARGS: build
+test-profile PROFILE *ARGS: image
     #!/bin/sh
     set -eu
     RAPIDSWAP_PROFILE=$1
@@ -242,12 +242,13 @@ shard PART FILE:
 [no-exit-message]
 _nextest *ARGS:
     #!/bin/sh
-    # Tests run in a process each and share a cluster, which nobody but the
-    # last one out can take down.
+    # Tests run in a process each and share clusters, which nobody but the
+    # last one out can take down; and one that was killed leaves its own.
     down() {
         [ -z "${RAPIDSWAP_KEEP:-}" ] || return 0
-        for name in test-main test-vms test-debug; do
-            "{{ cli }}" down --name "$name" >/dev/null 2>&1
+        clusters=${XDG_RUNTIME_DIR:+$XDG_RUNTIME_DIR/rapidswap}
+        for dir in "${clusters:-/tmp/rapidswap-$(id -u)}"/test-*/; do
+            "{{ cli }}" down --name "$(basename "$dir")" >/dev/null 2>&1
         done
     }
     trap down EXIT

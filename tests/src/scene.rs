@@ -111,7 +111,8 @@ fn may_bring_up(program: &str, test: &str) -> bool {
     !program.starts_with("cluster-") || test.starts_with("own::")
 }
 
-/// How a cluster of a test's own is brought up: swap is the test's affair.
+/// How a cluster of a test's own is brought up: swap is the test's affair. One
+/// that an earlier test has left behind goes.
 pub fn options(name: &str) -> Result<UpOptions> {
     let program = std::env::current_exe()?;
     let program = program.file_name().unwrap_or_default().to_string_lossy();
@@ -120,7 +121,17 @@ pub fn options(name: &str) -> Result<UpOptions> {
         may_bring_up(&program, &test),
         "{test} brings up a cluster of its own: it belongs to tests/tests/cluster/own"
     );
+    vacate(name)?;
     up_options(name)
+}
+
+/// Takes down what a test that was killed or failed has left by a name that is
+/// a test's own.
+pub fn vacate(name: &str) -> Result<()> {
+    match Cluster::attach(name) {
+        Ok(left) => end(left, false, &Reporter::auto()),
+        Err(_) => Ok(()),
+    }
 }
 
 fn up_options(name: &str) -> Result<UpOptions> {

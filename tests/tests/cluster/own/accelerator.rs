@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::rapidswap;
+use rapidswap_tests::scene::vacate;
 use rapidswap_vm::Cluster;
 
 const NAME: &str = "test-accel";
@@ -20,6 +21,7 @@ fn up_with(dir: &Path, script: &str, accel: &str) -> Result<Output> {
         fs::write(&shim, format!("#!/bin/sh\n{OLD}\n{script}\n"))?;
         fs::set_permissions(&shim, PermissionsExt::from_mode(0o755))?;
     }
+    vacate(NAME)?;
     let up = ["up", "--name", NAME, "--no-swap", "--memory", "256M"];
     let output = rapidswap::command(&[&up[..], &["--accel", accel]].concat())
         .env("RAPIDSWAP_QEMU", &shim)

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, bail, ensure};
 use rapidswap_progress::{Event, Reporter, Stamped};
 use rapidswap_tests::rapidswap::{self, root};
-use rapidswap_tests::scene::{Scene, on_cluster, options};
+use rapidswap_tests::scene::{Scene, on_cluster, options, vacate};
 use rapidswap_tests::vmcore;
 use rapidswap_vm::{Cluster, ModuleFolder, UpOptions};
 
@@ -26,11 +26,13 @@ const UP: [&str; 7] = [
 
 /// `up` with these arguments, small and without swap.
 fn up(arguments: &[&str]) -> Result<Output> {
+    vacate(NAME)?;
     rapidswap::run(&[&UP, arguments].concat())
 }
 
 /// `up` that is to fail, and the one directory of what was collected then.
 fn failing_up(arguments: &[&str], set: &[(&str, &str)], place: &Path) -> Result<(Output, PathBuf)> {
+    vacate(NAME)?;
     let output = rapidswap::command(&[&UP, arguments].concat())
         .env("RAPIDSWAP_ARTIFACTS", place)
         .envs(set.iter().copied())
