@@ -158,9 +158,9 @@ impl UpOptions {
         if self.swap && !self.link {
             return refuse("there is no remote swap without links: use --no-swap as well".into());
         }
-        if !(1..=1 << 20).contains(&self.disk_mib) {
+        if !(1..=1 << 30).contains(&self.disk_mib) {
             return refuse(format!(
-                "--disk {}M is out of range: use 1M to 1T",
+                "--disk {}M is out of range: use 1M to 1024T",
                 self.disk_mib
             ));
         }
