@@ -1,13 +1,16 @@
 //! What swaps where at the beginning of a test.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 
 use crate::guest::Guest;
 use crate::memory_server::MemoryServer;
 use crate::remote_module::{connect_with, insmod};
-use crate::scene::Scene;
+use crate::scene::{Scene, scaled};
 use crate::swap_area::{self, Backing};
 use crate::vmstat::{Moved, Vmstat};
+use crate::wait::wait_until;
 
 /// Swap that is on, until it is dropped: an area on the client, perhaps
 /// attached to a backend, perhaps with a server behind that.
@@ -80,6 +83,16 @@ impl<'a> Arrangement<'a> {
         let now = self.client.vmstat()?;
         now.since(&self.before)
             .context("the kernel has no counters of remote swap: is it the patched one?")
+    }
+
+    /// Waits until no page is on its way out, so that counters which are read
+    /// one after the other are of the same moment.
+    pub fn settled(&self) -> Result<()> {
+        let time = scaled(Duration::from_secs(60))?;
+        wait_until("pages to be out", time, || {
+            let pages = self.client.vmstat()?.get("nr_writeback");
+            Ok((pages.context("no nr_writeback")? == 0).then_some(()))
+        })
     }
 
     /// Takes it all down in order. A test that ends early leaves that to the

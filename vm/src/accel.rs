@@ -312,18 +312,12 @@ mod tests {
         let started = Instant::now();
         let choice = decide(dir, AccelChoice::Auto, &qemu).expect("falls back");
         // It sleeps, so that no other work keeps it from running.
-        assert!(started.elapsed() < FIRST_ANSWER.undisturbed + Duration::from_secs(1));
+        assert!(started.elapsed() < FIRST_ANSWER.in_all);
         assert_eq!(choice.accel, Accel::Tcg);
         assert!(choice.reason.contains("no guest had booted"), "{choice:?}");
-        let again = Instant::now();
         assert_eq!(
             decide(dir, AccelChoice::Auto, &qemu).expect("as before"),
             choice
-        );
-        assert!(
-            again.elapsed() < Duration::from_millis(50),
-            "{:?}",
-            again.elapsed()
         );
         let runs = fs::read_to_string(dir.join("qemu.started")).expect("it ran");
         assert_eq!(runs.lines().count(), 1, "probed again: {runs}");

@@ -18,7 +18,7 @@ fn a_command_that_takes_too_long_is_ended() -> Result<()> {
         };
         let (output, took) = within("1s", &["sleep", "1000"])?;
         ensure!(output.status.code() == Some(124), "{output:?}");
-        ensure!(took < Duration::from_secs(5), "{took:?}");
+        ensure!(took < Duration::from_secs(30), "{took:?}");
         // One that does not listen is killed.
         let stubborn = [
             "sh",
@@ -27,7 +27,7 @@ fn a_command_that_takes_too_long_is_ended() -> Result<()> {
         ];
         let (output, took) = within("1s", &stubborn)?;
         ensure!(output.status.code() == Some(124), "{output:?}");
-        ensure!(output.stdout == b"on\n" && took < Duration::from_secs(15));
+        ensure!(output.stdout == b"on\n" && took < Duration::from_secs(60));
         // In time, it is as if there were no limit.
         let (output, _) = within("1m", &["sh", "-c", "exit 7"])?;
         ensure!(output.status.code() == Some(7), "{output:?}");

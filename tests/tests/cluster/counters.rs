@@ -95,6 +95,7 @@ fn a_memory_group_has_counters_of_its_own() -> Result<()> {
         let idle = Limit::new(client, 8)?;
         let before = client.vmstat()?;
         all_right(&busy.run(&[PAGE_PATTERN, "verify", "--mib", "16"])?, 16, 1)?;
+        swap.settled()?;
         let after = client.vmstat()?;
         let counters = [
             ("rswpout", 2048),

@@ -159,6 +159,8 @@ fn each_load_and_each_batch_is_timed_once() -> Result<()> {
         let command = [PAGE_PATTERN, "verify", "--mib", &mib, "--order", "random"];
         all_right(&limit.run(&command)?, MIB, 1)?;
         drop(limit);
+        // One that is under way was begun and has not ended.
+        swap.settled()?;
         let (status, timed) = (status(client)?, timed(client)?);
         eprintln!("{status:?}\n{timed:?}");
         let counted = |name: &str| -> Result<u64> {

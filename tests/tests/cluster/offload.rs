@@ -71,8 +71,10 @@ fn at_work(swap: &Arrangement<'_>, most: &str, line: &str) -> Result<usize> {
     let limit = Limit::new(client, LIMIT_MIB)?;
     let mut program = Steps::start(&limit, MIB, Kind::Anonymous)?;
     program.run("fill 1 0..6144")?;
+    comes_to(&limit, bytes(LIMIT_MIB * 256 / 8 * 7))?;
     const BEGIN: &str = "mm_vmscan_memcg_reclaim_begin";
-    let reclaim = ["begin", "end"].map(|what| format!("vmscan/mm_vmscan_memcg_reclaim_{what}"));
+    // The end first: what is in between has a beginning then, or none of both.
+    let reclaim = ["end", "begin"].map(|what| format!("vmscan/mm_vmscan_memcg_reclaim_{what}"));
     let trace = Trace::of(client, &reclaim.each_ref().map(String::as_str))?;
     program.run(line)?;
     let events = trace.events()?;
@@ -106,8 +108,8 @@ fn workers_are_as_many_as_are_wanted() -> Result<()> {
         let hard = "dontneed 0..6144; fill 1 0..6144";
         let one = at_work(&swap, "1", hard)?;
         let many = at_work(&swap, "2", hard)?;
-        // With the 64 that a CPU charges at a time that is half of the headroom.
-        let little = at_work(&swap, "2", "rewrite 1 1 0..128")?;
+        // With the 64 that a CPU charges at a time that is less than half of the headroom.
+        let little = at_work(&swap, "2", "rewrite 1 1 0..100")?;
         ensure!((one, many, little) == (1, 2, 1), "{one}, {many}, {little}");
         swap.moved()?.remote_alone(128)?;
         swap.end()

@@ -64,7 +64,11 @@ fn max_and_high_have_marks_too() -> Result<()> {
         ))?;
         let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
         let (freed, direct) = limited(&swap, "memory.max", "random")?;
-        ensure!(freed >= MIB * 128 && direct <= 5, "{freed}, {direct}");
+        // A task whose workers are kept waiting does a part of it.
+        ensure!(
+            freed >= MIB * 128 && direct * 32 * 10 <= freed,
+            "{freed}, {direct}"
+        );
         let (freed, _) = limited(&swap, "memory.high", "sequential")?;
         ensure!(freed >= MIB * 64, "{freed}");
         swap.moved()?.remote_alone(MIB * 128)?;

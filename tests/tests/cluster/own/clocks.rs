@@ -108,9 +108,9 @@ fn keep_time(cluster: &Cluster) -> Result<()> {
             );
             // It counts hundredths, and starting programs takes time.
             ensure!(own > asked - 0.02 && host > asked - 0.02, "it wakes early");
-            ensure!(own < 2.0 * asked, "it wakes late");
+            ensure!(own < 4.0 * asked, "it wakes late");
             ensure!(own < host + 0.02, "its clock is fast");
-            ensure!(host < own + asked, "its clock is slow");
+            ensure!(host < own + 3.0 * asked, "its clock is slow");
         }
     }
     Ok(())

@@ -18,8 +18,9 @@ use rapidswap_vm::{NodeState, Outcome};
 /// When the hang is noticed.
 const OVERDUE: Duration = Duration::from_secs(8);
 
-/// From the end of a QEMU until all that waits for its node knows.
-const NOTICED: Duration = Duration::from_secs(1);
+/// From the end of a QEMU until all that waits for its node knows, on a host
+/// that has no time for it. What it is elsewhere the benchmark measures.
+const NOTICED: Duration = Duration::from_secs(10);
 
 /// A QEMU that is killed while a command waits.
 fn is_killed(scene: &Scene) -> Result<()> {

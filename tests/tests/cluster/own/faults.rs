@@ -99,7 +99,7 @@ fn kill_the_server(scene: &Scene) -> Result<()> {
     let code = waiting.wait()?.code();
     eprintln!("seen after {:?}", start.elapsed());
     let gone = Outcome::InfrastructureFailed.code();
-    ensure!(code == Some(gone.into()) && start.elapsed() < Duration::from_secs(1));
+    ensure!(code == Some(gone.into()) && start.elapsed() < NOTICED);
     let followed = wait_until("logs -f to end", NOTICED, || Ok(logs.try_wait()?));
     logs.kill()?;
     let (followed, mut said) = (followed?, String::new());

@@ -26,7 +26,7 @@ fn a_command_on_a_paused_node_is_ended() -> Result<()> {
         scene.client.node.resume()?;
         let answer = answer?;
         ensure!(answer.status.code() == Some(124), "{answer:?}");
-        ensure!(start.elapsed() < Duration::from_secs(15));
+        ensure!(start.elapsed() < Duration::from_secs(60));
         Ok(())
     })
 }

@@ -80,7 +80,8 @@ fn both_ends_of_a_proof_come_to_the_same_though_packets_are_lost() -> Result<()>
         for proof in 0..PROOFS {
             let (client, server) = (&scene.client, &scene.server);
             // Each ends with an error if the other ended as if all were done.
-            for end in prove(client, server, "10.77.0.2:9500", &["--count", "100"])? {
+            let options = ["--count", "100", "--deadline", "50"];
+            for end in prove(client, server, "10.77.0.2:9500", &options)? {
                 let said = String::from_utf8_lossy(&end.stderr);
                 ensure!(end.status.success(), "proof {proof}: {said}");
             }
@@ -135,7 +136,7 @@ fn read_time(client: &Guest) -> Result<Duration> {
 #[test]
 fn packets_arrive_later() -> Result<()> {
     on_cluster(|scene| {
-        let delay = Duration::from_millis(20);
+        let delay = Duration::from_millis(100);
         let swap = Arrangement::remote(scene, 16, Backing::Disk)?;
         let direct_time = read_time(swap.client)?;
         scene.cluster.fault(&Fault::Delay(delay))?;

@@ -84,10 +84,13 @@ fn in_the_middle_of_loads() -> Result<()> {
         let swap = Arrangement::remote(scene, 128, Backing::Disk)?;
         let limit = Limit::new(swap.client, 16)?;
         let command = [PAGE_PATTERN, "verify", "--mib", "32", "--order", "random"];
-        let program = limit.start(&[&command[..], &["--passes", "2"]].concat())?;
+        let mut program = limit.start(&[&command[..], &["--passes", "2"]].concat())?;
         wait_until("loads", scaled(Duration::from_secs(60))?, || {
             Ok((swap.moved()?.loaded > 500).then_some(()))
         })?;
+        if program.ended()?.is_some() {
+            bail!("the program ended before the pause");
+        }
         pause(scene, &swap)?;
         let whole = right_or_lost(&program.finish(scaled(Duration::from_secs(180))?)?, 32, 2)?;
         let moved = swap.moved()?;

@@ -12,7 +12,7 @@ use crate::support::{Host, shell, start_witnessed};
 fn a_detached_command_writes_a_log_and_outlives_the_connection() {
     let mut host = Host::start();
     let agent = host.attach();
-    let script = r#"exec 3>"$FIFO"; echo out; echo err >&2; read x; trap '' HUP; sleep 600"#;
+    let script = r#"echo out; echo err >&2; exec 3>"$FIFO"; read x; trap '' HUP; sleep 600"#;
     let exec = shell(script).detach().log("service");
     let (process, mut witness) = start_witnessed(&agent, &host.path("fifo"), exec);
     assert!(process.stdin.is_none());
