@@ -10,6 +10,7 @@ use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{Scene, on_cluster, scaled};
 use rapidswap_tests::setting::RAM_BACKEND;
+use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area;
 use rapidswap_tests::vmstat::Moved;
 
@@ -144,5 +145,41 @@ fn swapoff_gives_up_while_loads_fail_and_loses_nothing() -> Result<()> {
         program.say("check")?;
         all_right(&program.finish(scaled(Duration::from_secs(60))?)?, MIB, 1)?;
         swap.end()
+    })
+}
+
+/// Pages of a program that reads the first half of them.
+const AHEAD: u64 = 512;
+const HALF: u64 = AHEAD / 2;
+
+/// What is read ahead in vain costs time, and nothing else: neither who waits
+/// for such a page nor `swapoff` is told of it, and its slot stays charged.
+fn reads_ahead_in_vain(scene: &Scene, fault: &str, kind: Kind) -> Result<()> {
+    let fault = format!("ahead_fault={fault}");
+    let swap = Arrangement::ram(scene, &["size_mib=64", "deadline_ms=20", &fault])?;
+    let limit = Limit::new(swap.client, LIMIT_MIB)?;
+    let mut program = Steps::start(&limit, AHEAD / 256, kind)?;
+    program.run(&format!("fill 1 0..{AHEAD}; pageout 0..{AHEAD}; settle"))?;
+    program.check(&format!("check 1 0..{HALF}; settle"), HALF)?;
+    let charged = limit.stat("swap")?;
+    let moved = swap.moved()?;
+    eprintln!("{fault}, {kind}: {charged} bytes charged, {moved}");
+    ensure!(moved.loaded == HALF && moved.load_failures > 0, "{moved}");
+    ensure!(charged >= HALF << 12, "{charged} bytes of {HALF} pages");
+    swap_area::off(swap.client, &swap.area)?;
+    program.check(&format!("check 1 0..{AHEAD}"), AHEAD)?;
+    program.end()?;
+    drop(limit);
+    swap.end()
+}
+
+#[test]
+fn what_is_read_ahead_in_vain_is_asked_for_again() -> Result<()> {
+    on_cluster(|scene| {
+        for fault in ["never", "fail"] {
+            reads_ahead_in_vain(scene, fault, Kind::File)?;
+            reads_ahead_in_vain(scene, fault, Kind::Anonymous)?;
+        }
+        Ok(())
     })
 }
