@@ -308,6 +308,8 @@ impl Session {
         let now = now_ms();
         let config = &driver.config;
         let overdue = |due: Option<u64>| due.is_some_and(|due| due < now);
+        // Whoever held them back may have been kept from it since, and they are late otherwise.
+        driver.stores.commit();
         if overdue(driver.stores.first_due()) {
             self.fail(Complaint::Overdue("store"));
         } else if overdue(self.control.first_due()) {

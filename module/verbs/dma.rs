@@ -66,7 +66,8 @@ impl Mapping {
         };
         // SAFETY: As above.
         if unsafe { bindings::remoteswap_shim_map_error(device.as_ptr(), addr) } != 0 {
-            return Err(EIO);
+            // Of addresses or of bounce buffers there may be enough again soon.
+            return Err(ENOMEM);
         }
         // INVARIANT: Just mapped.
         Ok(Mapping {
@@ -85,8 +86,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants. Mappings live in posted slots only, and a queue pair
-        // waits for those before it lets its device go.
+        // SAFETY: By the type invariants. Mappings live in held and posted slots only, and a queue
+        // pair waits for those before it lets its device go.
         unsafe {
             bindings::remoteswap_shim_unmap_page(
                 self.device.as_ptr(),

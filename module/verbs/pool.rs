@@ -128,7 +128,8 @@ struct Posted<O: Operation> {
     pool: Arc<Pool<O>>,
     memory: O::Memory,
     context: O::Context,
-    mapping: Mapping,
+    // `None` for what was refused.
+    mapping: Option<Mapping>,
 }
 
 struct Slot<O: Operation> {
@@ -381,7 +382,7 @@ impl<O: Operation> Pool<O> {
             pool: self.clone(),
             memory,
             context,
-            mapping,
+            mapping: Some(mapping),
         };
         // SAFETY: The slot is claimed, so all in it is this function's.
         unsafe {
@@ -470,6 +471,13 @@ impl<O: Operation> Pool<O> {
             requests.find(|request| self.slot(*request).is_some_and(is_bad))
         });
         let slots = order.queue.posted(refused);
+        for slot in slots.iter().filter_map(|index| self.slot(*index)) {
+            // The device may be gone when whoever gets them comes to it.
+            // SAFETY: Just taken out of `order`, and not given to anybody yet.
+            if let Some(posted) = unsafe { &mut *slot.posted.get() } {
+                posted.mapping = None;
+            }
+        }
         result.map_err(|(_, error)| {
             let pool = self.clone();
             (error, GivenBack { pool, slots })
