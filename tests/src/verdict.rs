@@ -6,6 +6,7 @@ use anyhow::Error;
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{Collected, Gone, Outcome, Splat, SplatKind, ended};
 
+use crate::interrupt;
 use crate::wait::TimedOut;
 
 /// What was seen of a test.
@@ -99,6 +100,7 @@ pub fn outcome(error: &Error) -> Outcome {
 
 /// Says why a program failed; gives its exit status.
 pub fn failed(program: &str, error: &anyhow::Error, reporter: &Reporter) -> u8 {
+    interrupt::heed();
     let code = exit_code(error);
     ended(reporter, code, Some(error));
     if !reporter.is_json() {

@@ -125,6 +125,7 @@ fn show(cli: &Cli, reporter: &Reporter) -> Result<Outcome> {
     let outcome = outcome.or_else(|error| scene.cluster.judge(Err(error), reporter));
     let good = outcome.as_ref().is_ok_and(|o| o.failure().is_none());
     if !good {
+        interrupt::heed();
         artifacts::keep(&scene, &cli.name);
     }
     let down = end(scene.cluster, cli.keep && !good, reporter);

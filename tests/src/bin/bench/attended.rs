@@ -3,6 +3,7 @@
 use anyhow::Result;
 use rapidswap_progress::Reporter;
 use rapidswap_tests::artifacts;
+use rapidswap_tests::interrupt;
 use rapidswap_tests::scene::{Scene, end};
 use rapidswap_vm::Cluster;
 
@@ -20,6 +21,7 @@ pub fn attended<T>(
     let measured = scene.cluster.judge(measure(&scene), reporter);
     let good = measured.is_ok();
     if !good {
+        interrupt::heed();
         artifacts::keep(&scene, name);
     }
     let down = end(scene.cluster, keep && !good, reporter);
