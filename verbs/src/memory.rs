@@ -73,14 +73,16 @@ impl Memory {
         // Huge pages where there are any: they are populated and registered
         // many times faster.
         let _ = memory.advise(libc::MADV_HUGEPAGE);
+        // Before it has pages, so that it becomes one with what is mapped beside
+        // it: a process may have 65530 areas, and pieces may be more.
+        // SAFETY: exactly the mapping made above.
+        memory.locked = unsafe { mlock(start, len) }.is_ok();
         match memory.advise(libc::MADV_POPULATE_WRITE) {
             Ok(()) => {}
             // Kernels before 5.14.
             Err(Errno::EINVAL) => memory.zero(),
             Err(e) => return Err(Error::code("populate memory", e as i32)),
         }
-        // SAFETY: exactly the mapping made above.
-        memory.locked = unsafe { mlock(start, len) }.is_ok();
         Ok(memory)
     }
 
@@ -196,6 +198,22 @@ mod tests {
         memory.zero();
         memory.read(4096, &mut seen).unwrap();
         assert_eq!(seen, [0; 16]);
+    }
+
+    #[test]
+    fn many_pieces_are_few_areas() {
+        let pieces: Vec<_> = (0..64).map(|_| Memory::map(64 << 10).unwrap()).collect();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let has_a_piece = |line: &&str| {
+            let (start, rest) = line.split_once('-').unwrap();
+            let (end, _) = rest.split_once(' ').unwrap();
+            let [start, end] = [start, end].map(|at| u64::from_str_radix(at, 16).unwrap());
+            pieces
+                .iter()
+                .any(|piece| (start..end).contains(&piece.addr()))
+        };
+        let areas = maps.lines().filter(has_a_piece).count();
+        assert!(areas <= 8, "{areas} areas: {maps}");
     }
 
     #[test]
