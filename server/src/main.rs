@@ -30,6 +30,9 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // Where a line cannot be written, neither can that it could not: the
+        // default panics there, and the clients' memory would go with it.
+        .log_internal_errors(false)
         .init();
     match run(cli) {
         Ok(code) => code,

@@ -28,9 +28,18 @@ pub struct MemoryServer<'a> {
 impl<'a> MemoryServer<'a> {
     /// Starts a server of `mib` MiB and waits until it listens.
     pub fn start(guest: &'a Guest, mib: u64) -> Result<MemoryServer<'a>> {
+        Self::start_by(guest, mib, "exec \"$@\"")
+    }
+
+    /// The same by a shell script, which gets its command line as arguments.
+    pub fn start_by(guest: &'a Guest, mib: u64, script: &str) -> Result<MemoryServer<'a>> {
         let listen = format!("{ADDRESS}:{PORT}");
         let size = format!("{mib}M");
         let argv = [
+            "sh",
+            "-c",
+            script,
+            "sh",
             MEMORY_SERVER,
             "--listen",
             &listen,
@@ -63,10 +72,12 @@ impl<'a> MemoryServer<'a> {
             .ok(&[&[MEMORY_SERVER, "ctl", CONTROL][..], command].concat())
     }
 
-    /// Ends the server.
+    /// Ends the server, which must have been there until then.
     pub fn stop(self) -> Result<()> {
         self.process.signal(nix::libc::SIGTERM);
         let limit = scaled(Duration::from_secs(10))?;
-        self.process.finish(limit).map(drop)
+        let output = self.process.finish(limit)?;
+        ensure!(output.status.success(), "the server: {output:?}");
+        Ok(())
     }
 }

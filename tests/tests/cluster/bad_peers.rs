@@ -7,7 +7,7 @@ use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::guest::Guest;
 use rapidswap_tests::memory_server::{ADDRESS, MEMORY_SERVER, MemoryServer, PORT};
 use rapidswap_tests::rapidswap::example;
-use rapidswap_tests::remote_module::{insmod, rmmod, status};
+use rapidswap_tests::remote_module::{connect, insmod, rmmod, status};
 use rapidswap_tests::scene::{on_cluster, scaled};
 use rapidswap_tests::swap_area::{self, Backing};
 use rapidswap_tests::wait::wait_until;
@@ -158,5 +158,18 @@ fn the_server_refuses_bad_arguments_with_one_line() -> Result<()> {
             ensure!(told.count() == 1, "{case:?}: {text}");
         }
         Ok(())
+    })
+}
+
+/// What it has to say is lost, and nothing else.
+#[test]
+fn a_server_that_cannot_write_its_log_goes_on() -> Result<()> {
+    on_cluster(|scene| {
+        swap_area::clear(&scene.client)?;
+        let server = MemoryServer::start_by(&scene.server, 16, "exec \"$@\" 2>/dev/full")?;
+        connect(&scene.client)?;
+        rmmod(&scene.client, "remoteswap")?;
+        ensure!(server.control(&["stats"])?.contains("\"accepted\":2"));
+        server.stop()
     })
 }
