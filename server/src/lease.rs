@@ -19,6 +19,7 @@ const COMPLETIONS: u16 = 16;
 #[derive(Debug)]
 pub struct Lease {
     number: u64,
+    session: u64,
     // Before the portion: registrations go before the memory is lent again.
     keys: Option<Keys>,
     portion: Portion,
@@ -30,7 +31,6 @@ pub struct Lease {
 /// The registrations of one session.
 #[derive(Debug)]
 struct Keys {
-    session: u64,
     _chunks: Vec<Region>,
     table: Region,
 }
@@ -48,6 +48,7 @@ impl Lease {
         let table = Arc::new(Memory::map(usize::try_from(len).unwrap_or(usize::MAX))?);
         Ok(Some(Lease {
             number,
+            session: 0,
             keys: None,
             portion,
             table,
@@ -82,9 +83,10 @@ impl Lease {
     }
 
     /// Changes the keys for a new session. Only with no queue pair of an older
-    /// one left.
+    /// one left. After an error the session has none, and another one may.
     pub fn rekey(&mut self, epoch: u64, session: u64) -> Result<()> {
         self.keys = None;
+        self.session = session;
         let chunks = self
             .portion
             .chunks()
@@ -109,14 +111,13 @@ impl Lease {
         }
         let table = self.domain.register(&self.table, Access::Remote)?;
         self.keys = Some(Keys {
-            session,
             _chunks: chunks,
             table,
         });
         Ok(())
     }
 
-    /// What to tell the client. An error only before the first `rekey`.
+    /// What to tell the client. An error unless the last `rekey` succeeded.
     pub fn reply(&self, epoch: u64, kept: bool) -> Result<Rep> {
         let Some(keys) = &self.keys else {
             return Err(Error::WorkRequest("the lease has no keys"));
@@ -133,9 +134,14 @@ impl Lease {
         })
     }
 
-    /// The session the keys are for.
+    /// The session that the keys are for, or were to be for; 0 before the first.
     pub fn session(&self) -> u64 {
-        self.keys.as_ref().map_or(0, |keys| keys.session)
+        self.session
+    }
+
+    /// From now on somebody may have written to the memory.
+    pub fn lend(&mut self) {
+        self.portion.lend();
     }
 
     /// Whether the client has written that it needs the memory no more.

@@ -70,6 +70,7 @@ impl Client {
             rnr_retry_count: RNR_RETRY_COUNT,
         })?;
         self.idle_since = None;
+        self.lease.lend();
         match req.role {
             Role::Load => self.links.load = Some(link),
             Role::Store => {

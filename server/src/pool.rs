@@ -34,6 +34,7 @@ pub struct Portion {
     shared: Arc<Shared>,
     chunks: Vec<Arc<Memory>>,
     layout: Layout,
+    lent: bool,
 }
 
 impl Portion {
@@ -46,6 +47,13 @@ impl Portion {
     pub fn layout(&self) -> Layout {
         self.layout
     }
+
+    /// From now on somebody may have written to it: it is zeroed when it comes
+    /// back. What nobody was ever let in to is not, for that takes so long that
+    /// who comes again with patience may have none left.
+    pub fn lend(&mut self) {
+        self.lent = true;
+    }
 }
 
 impl Drop for Portion {
@@ -53,7 +61,12 @@ impl Drop for Portion {
         // Memory that somebody still holds, because its registration could not
         // be taken back, is never lent again.
         let whole = self.chunks.drain(..).filter_map(Arc::into_inner);
-        self.shared.lock().dirty.extend(whole);
+        let mut shelves = self.shared.lock();
+        match self.lent {
+            true => shelves.dirty.extend(whole),
+            false => shelves.clean.extend(whole),
+        }
+        drop(shelves);
         self.shared.changed.notify_all();
     }
 }
@@ -134,6 +147,7 @@ impl Pool {
             shared: self.shared.clone(),
             layout: Layout::new(wanted, self.chunk_bytes, count).ok()?,
             chunks: chunks.into_iter().map(Arc::new).collect(),
+            lent: false,
         })
     }
 }
@@ -191,7 +205,8 @@ mod tests {
     #[test]
     fn what_comes_back_is_zeroed() {
         let pool = Pool::new(3 * MIB, MIB).unwrap();
-        let portion = pool.take(0).unwrap();
+        let mut portion = pool.take(0).unwrap();
+        portion.lend();
         assert_eq!(
             (
                 portion.chunks().len(),
@@ -208,6 +223,11 @@ mod tests {
         assert_eq!(pool.free(), 3 * MIB);
         let again = pool.take(0).unwrap();
         assert!(again.chunks().iter().all(|c| first_word(c) == 0));
+        // Nobody was let in to it, so nobody waits for it.
+        again.chunks()[0].write(0, b"nobody's").unwrap();
+        drop(again);
+        let again = pool.take(0).unwrap();
+        assert!(again.chunks().iter().any(|c| first_word(c) != 0));
     }
 
     proptest! {

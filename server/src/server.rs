@@ -19,6 +19,9 @@ use crate::stats::{ClientStats, Stats, Tally};
 /// Requests a client may have waiting to be let in.
 const BACKLOG: i32 = 64;
 
+/// Events that are dealt with before anything else has its turn.
+const EVENTS: usize = 64;
+
 /// A memory server on one address.
 #[derive(Debug)]
 pub struct Server {
@@ -77,7 +80,11 @@ impl Server {
 
     /// Takes in all events that are there. `false`: the device is gone.
     pub fn handle_events(&mut self) -> Result<bool> {
-        while let Some(event) = self.channel.try_next()? {
+        // Whatever peers do, there is a time for signals and for the others.
+        for _ in 0..EVENTS {
+            let Some(event) = self.channel.try_next()? else {
+                break;
+            };
             debug!(
                 event = event.name,
                 status = event.status,
@@ -164,8 +171,9 @@ impl Server {
             let reason = no_memory(peer, &e);
             client.links = Links::default();
             client.idle_since.get_or_insert_with(Instant::now);
-            // Memory the client never heard of, or that lost its keys.
-            if known.is_none() || client.lease.session() != req.session {
+            // Memory the client never heard of. Other memory has its pages, and
+            // may get its keys another time.
+            if known.is_none() {
                 self.clients.remove(&req.client_id);
             }
             return Err(reason);

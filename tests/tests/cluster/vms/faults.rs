@@ -9,12 +9,13 @@ use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::guest::Guest;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::median::median;
+use rapidswap_tests::memory_server::MemoryServer;
 use rapidswap_tests::proof::prove;
 use rapidswap_tests::rapidswap;
-use rapidswap_tests::remote_module::{selftest, wait_for_state};
+use rapidswap_tests::remote_module::{connect, selftest, wait_for_state};
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{Scene, on_cluster, scaled};
-use rapidswap_tests::swap_area::Backing;
+use rapidswap_tests::swap_area::{self, Backing};
 use rapidswap_tests::wait::wait_until;
 use rapidswap_vm::{Cluster, Fault};
 
@@ -168,6 +169,42 @@ fn a_partition_is_as_a_paused_server() -> Result<()> {
         all_right(&program.finish(scaled(Duration::from_secs(120))?)?, 24, 1)?;
         recovered(&swap)?;
         swap.end()
+    })
+}
+
+/// A server that may lock no memory for a while cannot give out keys to it.
+#[test]
+fn a_server_without_keys_for_a_while_keeps_the_pages() -> Result<()> {
+    on_cluster(|scene| {
+        swap_area::clear(&scene.client)?;
+        let limited = "ulimit -l unlimited; exec setpriv --bounding-set -ipc_lock \"$@\"";
+        let server = MemoryServer::start_by(&scene.server, 64, limited)?;
+        connect(&scene.client)?;
+        let swap = Arrangement::attached(&scene.client)?;
+        let limit = Limit::new(swap.client, 8)?;
+        let mut program = limit.start(&[PAGE_PATTERN, "verify", "--mib", "24", "--hold"])?;
+        program.line()?;
+        let may_lock = |bytes: &str| {
+            let line = format!("prlimit --memlock={bytes} --pid $(pidof remoteswap-server)");
+            scene.server.sh(&line)
+        };
+        may_lock("65536:unlimited")?;
+        scene
+            .cluster
+            .fault(&Fault::Partition("client".into(), "server".into()))?;
+        still_to_disk(&swap, Instant::now())?;
+        direct(&scene.cluster)?;
+        wait_until("a refusal", scaled(Duration::from_secs(60))?, || {
+            Ok((!server.control(&["stats"])?.contains("\"rejected\":0")).then_some(()))
+        })?;
+        may_lock("unlimited:unlimited")?;
+        wait_for_state(swap.client, "up", scaled(Duration::from_secs(60))?)?;
+        program.say("check")?;
+        all_right(&program.finish(scaled(Duration::from_secs(120))?)?, 24, 1)?;
+        ensure!(swap.moved()?.lost == 0);
+        recovered(&swap)?;
+        swap.end()?;
+        server.stop()
     })
 }
 
