@@ -10,7 +10,6 @@
 pub mod arrangement;
 pub mod artifacts;
 pub mod guest;
-pub mod interrupt;
 pub mod kernel_module;
 pub mod knobs;
 pub mod leaks;

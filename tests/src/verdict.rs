@@ -4,9 +4,8 @@ use std::fmt;
 
 use anyhow::Error;
 use rapidswap_progress::Reporter;
-use rapidswap_vm::{Collected, Gone, Outcome, Splat, SplatKind, ended};
+use rapidswap_vm::{Collected, Gone, Outcome, Splat, SplatKind, ended, interrupt};
 
-use crate::interrupt;
 use crate::wait::TimedOut;
 
 /// What was seen of a test.

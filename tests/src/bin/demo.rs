@@ -11,14 +11,13 @@ use anyhow::{Error, Result, anyhow, bail, ensure};
 use clap::Parser;
 use rapidswap_progress::{Events, Reporter};
 use rapidswap_tests::artifacts;
-use rapidswap_tests::interrupt;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, Verified, report};
 use rapidswap_tests::scene::{Scene, end};
 use rapidswap_tests::table::{Table, bytes};
 use rapidswap_tests::verdict::failed;
 use rapidswap_vm::Error::KernelFaults as Complained;
-use rapidswap_vm::{AccelChoice, Cluster, Splat, UpOptions, ended};
+use rapidswap_vm::{AccelChoice, Cluster, Splat, UpOptions, ended, interrupt};
 use serde::Serialize;
 
 #[derive(Parser)]
@@ -112,7 +111,7 @@ fn show(cli: &Cli, reporter: &Reporter) -> Result<Outcome> {
         cli.limit,
         cli.mib
     );
-    interrupt::take_down(&cli.name)?;
+    interrupt::take_down("demo", Some(cli.name.clone()))?;
     let options = UpOptions {
         name: cli.name.clone(),
         keep: cli.keep,

@@ -3,9 +3,8 @@
 use anyhow::Result;
 use rapidswap_progress::Reporter;
 use rapidswap_tests::artifacts;
-use rapidswap_tests::interrupt;
 use rapidswap_tests::scene::{Scene, end};
-use rapidswap_vm::Cluster;
+use rapidswap_vm::{Cluster, interrupt};
 
 /// Measures on a cluster and takes it down, or leaves it if something failed
 /// and `keep` asks for that. What can be had of a failure is kept, and a fault

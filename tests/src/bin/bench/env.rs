@@ -8,11 +8,11 @@ mod timing;
 
 use anyhow::{Context, Result};
 use rapidswap_progress::Reporter;
-use rapidswap_tests::interrupt;
 use rapidswap_tests::median::median;
 use rapidswap_tests::processes::tree;
 use rapidswap_tests::table::Table;
 use rapidswap_tests::wait::wait_until;
+use rapidswap_vm::interrupt;
 use serde::Serialize;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -93,7 +93,7 @@ pub struct Outcome {
 
 /// Measures everything that is not to be skipped.
 pub fn bench(env: &Env) -> Result<Outcome> {
-    interrupt::take_down(&env.name)?;
+    interrupt::take_down("bench", Some(env.name.clone()))?;
     let reporter = Reporter::auto();
     let wanted = |part| !env.skip.contains(&part);
     let kernel = builds::kernel_warm()?;

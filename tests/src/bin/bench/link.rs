@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rapidswap_progress::Reporter;
-use rapidswap_tests::interrupt;
 use rapidswap_tests::median::median;
 use rapidswap_tests::scene::Scene;
 use rapidswap_tests::table::Table;
-use rapidswap_vm::{Cluster, UpOptions};
+use rapidswap_vm::{Cluster, UpOptions, interrupt};
 use serde::Serialize;
 
 use crate::attended::attended;
@@ -59,7 +58,7 @@ struct AllRounds {
 
 /// Brings a cluster up a few times, and measures on the last.
 pub fn bench(cli: &Link, reporter: &Reporter) -> Result<Outcome> {
-    interrupt::take_down(&cli.name)?;
+    interrupt::take_down("bench", Some(cli.name.clone()))?;
     let options = UpOptions {
         name: cli.name.clone(),
         keep: cli.keep,

@@ -21,10 +21,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use rapidswap_progress::Reporter;
-use rapidswap_tests::interrupt;
 use rapidswap_tests::scene::Scene;
 use rapidswap_tests::setting::PAGE_CLUSTER;
-use rapidswap_vm::{Cluster, Size, UpOptions};
+use rapidswap_vm::{Cluster, Size, UpOptions, interrupt};
 
 use crate::attended::attended;
 use crate::link::Rounds;
@@ -86,7 +85,7 @@ pub struct Swap {
 /// Brings a cluster up and compares on it.
 pub fn bench(options: &Swap, reporter: &Reporter) -> Result<Outcome> {
     options.suffice()?;
-    interrupt::take_down(&options.name)?;
+    interrupt::take_down("bench", Some(options.name.clone()))?;
     let cluster = Cluster::up(&options.up()?, reporter)?;
     let outcome = attended(cluster, &options.name, options.keep, reporter, |scene| {
         compare(options, scene, reporter)

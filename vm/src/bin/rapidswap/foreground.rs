@@ -2,14 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::process;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, Once, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
-use rapidswap_vm::{Cluster, Error, Exec, ExitStatus, Node, ProcessHandle, abandon};
+use rapidswap_vm::{Error, Exec, ExitStatus, Node, ProcessHandle};
 
 use crate::terminal::{self, Raw};
 
@@ -26,8 +25,6 @@ const TIMED_OUT: u8 = 124;
 
 /// How long a command may take to end when it is told to.
 const GRACE: Duration = Duration::from_secs(5);
-
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// How a command in the foreground ended.
 #[derive(Clone, Copy, Debug)]
@@ -208,32 +205,4 @@ fn forward(signals: SigSet) {
             (_, None) => {}
         }
     }
-}
-
-/// Whether [`abandon_on_interrupt`] has taken a signal.
-pub fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::SeqCst)
-}
-
-/// From now on an interrupt ends what is being brought up, and the cluster
-/// `name` if it is up, waits until they are gone, and then ends this process.
-pub fn abandon_on_interrupt(name: Option<String>) -> nix::Result<()> {
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-    signals.thread_block()?;
-    thread::spawn(move || {
-        if let Ok(signal) = signals.wait() {
-            INTERRUPTED.store(true, Ordering::SeqCst);
-            abandon();
-            if let Some(cluster) = name.and_then(|name| Cluster::attach(&name).ok()) {
-                // What cannot be ended stays to be seen by `status`.
-                let _ = cluster.down();
-            }
-            let _ = writeln!(
-                io::stderr(),
-                "rapidswap: interrupted, nothing is left running"
-            );
-            process::exit(128 + signal as i32);
-        }
-    });
-    Ok(())
 }

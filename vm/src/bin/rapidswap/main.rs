@@ -23,7 +23,7 @@ use clap::Parser;
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
     Cluster, DEFAULT_NAME, Error, Exec, Outcome, Profile, UpOptions, WindowSize, clean, doctor,
-    ended, supervisor, virtiofs,
+    ended, interrupt, supervisor, virtiofs,
 };
 
 use args::{Args, Command, Internal};
@@ -49,7 +49,9 @@ fn main() -> ExitCode {
     };
     let long = matches!(args.command, Command::Up(_) | Command::BisectRun { .. });
     let reporter = Reporter::new(args.events);
-    match run(args, &reporter) {
+    let ran = run(args, &reporter);
+    interrupt::heed();
+    match ran {
         Ok(code) => {
             if long {
                 ended(&reporter, code, None);
@@ -57,12 +59,6 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
         Err(error) => {
-            // An interrupted command ends in the thread that took the signal.
-            if foreground::interrupted() {
-                loop {
-                    std::thread::park();
-                }
-            }
             let code = output::exit_code(&error);
             ended(&reporter, code, Some(&error));
             if !reporter.is_json() {
@@ -78,7 +74,7 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
     let name = args.name.clone();
     match args.command {
         Command::Up(up) => {
-            foreground::abandon_on_interrupt(None)?;
+            interrupt::take_down("rapidswap", None)?;
             Cluster::up(&up.options(name), reporter)?;
             Ok(0)
         }
@@ -196,7 +192,7 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
                 DEFAULT_NAME => args::BISECTED.to_owned(),
                 _ => name,
             };
-            foreground::abandon_on_interrupt(Some(name.clone()))?;
+            interrupt::take_down("rapidswap", Some(name.clone()))?;
             let limit = timeout.map(Into::into);
             Ok(bisect::run(&up.options(name), command, limit, reporter))
         }
