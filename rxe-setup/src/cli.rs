@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 /// Port of the proof unless another is given.
@@ -72,7 +73,7 @@ pub struct Link {
     #[arg(long, value_enum, default_value = "rxe")]
     pub kind: Kind,
     /// How long the port may take to become active.
-    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = seconds())]
     pub deadline: u64,
 }
 
@@ -98,7 +99,7 @@ pub struct Sides {
     #[arg(long, group = "side", value_name = "ADDR[:PORT]", value_parser = address)]
     pub connect: Option<SocketAddr>,
     /// How long to keep trying.
-    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = seconds())]
     pub deadline: u64,
 }
 
@@ -166,9 +167,22 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
     }
 }
 
+/// Up to a year: any longer is a slip, and an end of all time that can be told.
+fn seconds() -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(..=365 * 24 * 3600)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_time_is_beyond_all_times() {
+        let parsed = Cli::try_parse_from(
+            "x ping --listen 10.77.0.2 --deadline 18446744073709551615".split(' '),
+        );
+        assert!(parsed.is_err_and(|error| error.to_string().contains("31536000")));
+    }
 
     #[test]
     fn the_documented_command_lines() {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 use remoteswap_logic::size::Size;
 use remoteswap_logic::wire::DEFAULT_PORT;
@@ -29,7 +30,7 @@ pub struct Cli {
     #[arg(long, default_value = "16M")]
     chunk: Size,
     /// How long the memory of a client that was lost is kept for it.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = seconds())]
     grace: u64,
     /// Where to make a control socket.
     #[arg(long, value_name = "PATH")]
@@ -79,10 +80,10 @@ pub struct Probe {
     #[arg(long)]
     pub keep: bool,
     /// Stay connected for so long first.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = seconds())]
     pub hold: u64,
     /// How long to wait for the server.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = seconds())]
     pub deadline: u64,
 }
 
@@ -137,9 +138,21 @@ fn number<T: TryFrom<u64>>(text: &str) -> Result<T, &'static str> {
         .ok_or("not a number that fits")
 }
 
+/// Up to a year: any longer is a slip, and an end of all time that can be told.
+fn seconds() -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(..=365 * 24 * 3600)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_time_is_beyond_all_times() {
+        let parsed =
+            Cli::try_parse_from("x --listen 10.77.0.2 --size 16M --grace 99999999999".split(' '));
+        assert!(parsed.is_err_and(|error| error.to_string().contains("31536000")));
+    }
 
     #[test]
     fn the_documented_command_line() {
