@@ -68,7 +68,7 @@ impl Device for Board {
         let memory = self.memory_mib;
         let mut args = vec![
             "-machine".into(),
-            "q35,memory-backend=ram,usb=off,vmport=off,smm=off,sata=off,i8042=off".into(),
+            "q35,memory-backend=ram,usb=off,vmport=off,smm=off,sata=off".into(),
         ];
         args.extend(["-accel", accel, "-cpu", cpu].map(OsString::from));
         args.extend(["-smp".into(), self.cpus.to_string().into()]);
@@ -80,8 +80,9 @@ impl Device for Board {
     }
 
     fn kernel_args(&self) -> Vec<String> {
-        // 256 terminals of a kind that nothing opens take a tenth of the boot.
-        let mut args = words("nokaslr pty.legacy_count=0");
+        // A mouse, and 256 terminals of a kind that nothing opens, take a tenth of
+        // the boot. The keyboard stays, for the keys of sysrq.
+        let mut args = words("nokaslr pty.legacy_count=0 i8042.noaux");
         args.extend(self.tsc_khz.map(|khz| format!("tsc_early_khz={khz}")));
         if self.accel == Accel::Tcg {
             // Nothing drifts under TCG: do not calibrate against the PM timer
