@@ -156,8 +156,8 @@ fn options_out_of_range_are_one_line() {
         ),
         (&["up", "--cpus", "0"], "--cpus 0 is out of range"),
         (
-            &["up", "--disk", "9999999M"],
-            "--disk 9999999M is out of range",
+            &["up", "--disk", "9999999999M"],
+            "--disk 9999999999M is out of range",
         ),
         (
             &["up", "--profile", "mlx6"],
