@@ -113,7 +113,7 @@ fn bad(item: &'static str, seen: String, mend: impl Into<Vec<String>>) -> Findin
 /// guest boots with KVM is tried if nobody has, and remembered.
 pub fn examine() -> Result<Vec<Finding>> {
     let cache = cache()?;
-    let qemu = Qemu::find();
+    let qemu = Qemu::try_it();
     let kernel = rapidswap_kernel::built(Variant::Release).ok().flatten();
     Ok(vec![
         packages(Path::new(WRAPPER)),

@@ -5,19 +5,25 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
 use crate::error::{Error, IoContext, Result};
+use crate::prepare;
 
 /// The QEMU program, unless the user names another.
 pub const QEMU: &str = "qemu-system-x86_64";
 
 /// What names another.
 const VARIABLE: &str = "RAPIDSWAP_QEMU";
+
+/// The file in the cache that remembers the version of the one in PATH.
+const VERSION: &str = "qemu-version.json";
 
 /// QEMU that has `-netdev dgram`.
 const OLDEST: (u32, u32) = (7, 2);
@@ -36,6 +42,19 @@ pub(crate) struct Qemu {
 impl Qemu {
     /// Looks for it.
     pub(crate) fn find() -> Result<Qemu> {
+        Qemu::found(|program, named| match prepare::cache() {
+            // A wrapper stays as it is when what it runs does not.
+            Ok(cache) if !named => remembered(&cache.join(VERSION), program),
+            _ => version(program),
+        })
+    }
+
+    /// Looks for it, and sees that it runs.
+    pub(crate) fn try_it() -> Result<Qemu> {
+        Qemu::found(|program, _| version(program))
+    }
+
+    fn found(version: impl FnOnce(&Path, bool) -> Result<String>) -> Result<Qemu> {
         let named = env::var_os(VARIABLE).filter(|name| !name.is_empty());
         let name = named.clone().unwrap_or_else(|| QEMU.into());
         let program = locate(&name).ok_or_else(|| match &named {
@@ -46,7 +65,7 @@ impl Qemu {
             None => Error::MissingQemu(QEMU),
         })?;
         Ok(Qemu {
-            version: version(&program)?,
+            version: version(&program, named.is_some())?,
             program,
             named: named.is_some(),
         })
@@ -63,10 +82,47 @@ impl Qemu {
 
     /// What changes whenever it may behave otherwise.
     pub(crate) fn identity(&self) -> String {
-        let meta = fs::metadata(&self.program);
-        let (size, time) = meta.map_or((0, 0), |meta| (meta.size(), meta.mtime()));
-        format!("{} {size} {time} {}", self.program.display(), self.version)
+        format!("{} {}", file(&self.program), self.version)
     }
+}
+
+/// What tells a program's file from any other.
+fn file(program: &Path) -> String {
+    let meta = fs::metadata(program);
+    let (size, time) = meta.map_or((0, 0), |meta| (meta.size(), meta.mtime()));
+    format!("{} {size} {time}", program.display())
+}
+
+/// A version, and the file whose it is.
+#[derive(Serialize, Deserialize)]
+struct Known {
+    file: String,
+    version: String,
+}
+
+/// The program's version, which `place` remembers: QEMU takes longer to say it
+/// than all else that is to be known before it runs.
+fn remembered(place: &Path, program: &Path) -> Result<String> {
+    let file = file(program);
+    let known = fs::read(place).ok();
+    let known = known.and_then(|text| serde_json::from_slice::<Known>(&text).ok());
+    if let Some(known) = known.filter(|known| known.file == file) {
+        return Ok(known.version);
+    }
+    let version = version(program)?;
+    let known = Known { file, version };
+    // Next time it is asked again, if this cannot be written.
+    let _ = remember(place, &known);
+    Ok(known.version)
+}
+
+fn remember(place: &Path, known: &Known) -> io::Result<()> {
+    let folder = place.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut written = NamedTempFile::new_in(folder)?;
+    serde_json::to_writer(&mut written, known)?;
+    written.persist(place)?;
+    Ok(())
 }
 
 /// The file that running `name` would run.
@@ -103,12 +159,43 @@ pub(crate) fn number(version: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn versions_compare_by_number() {
         assert!(number("10.0.2").expect("number") > OLDEST);
         assert!(number("7.1.0").expect("number") < OLDEST);
         assert_eq!(number("unknown"), None);
+    }
+
+    #[test]
+    fn a_program_is_asked_for_its_version_once_and_again_when_it_changes() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (place, program) = (dir.path().join("cache/known"), dir.path().join("qemu"));
+        let install = |version: &str| {
+            let text =
+                format!("#!/bin/sh\necho asked >> \"$0.asked\"\necho QEMU version {version}\n");
+            fs::write(&program, text).expect("written");
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("chmod");
+        };
+        let asked = || {
+            let text = fs::read_to_string(dir.path().join("qemu.asked")).expect("it was asked");
+            text.lines().count()
+        };
+        let version = || remembered(&place, &program);
+        install("10.0.2");
+        for _ in 0..2 {
+            assert_eq!(version().expect("known"), "10.0.2");
+            assert_eq!(asked(), 1);
+        }
+        // Of another length, for its time may be the same.
+        install("10.0.11");
+        assert_eq!(version().expect("known"), "10.0.11");
+        fs::write(&place, "nonsense").expect("written");
+        assert_eq!(version().expect("known"), "10.0.11");
+        install("7.1.0");
+        assert!(matches!(version(), Err(Error::OldQemu(_))));
+        assert_eq!(asked(), 4);
     }
 
     #[test]
