@@ -114,12 +114,6 @@ pub struct Kernel {
 /// The folder of `remoteswap.ko` in this checkout.
 pub const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../module");
 
-/// Finds the tools that build a variant, for what needs them later not to wait
-/// while they are.
-pub fn find_tools(variant: Variant) -> Result<()> {
-    Builder::open_default(variant).map(drop)
-}
-
 /// The kernel of this checkout, built now if the cache does not have it.
 pub fn ensure(variant: Variant, reporter: &Reporter) -> Result<Kernel> {
     let started = Instant::now();

@@ -143,16 +143,6 @@ pub(crate) struct Ready {
     pub(crate) loads: Vec<NodeModule>,
 }
 
-/// Finds the tools without which it cannot be said what there is to build.
-pub(crate) fn find_tools(kernel: &NodeKernel) -> Result<()> {
-    let variant = match kernel {
-        NodeKernel::Variant(variant) => variant.build(),
-        NodeKernel::Tree { .. } => Variant::Release,
-        NodeKernel::Image { .. } => return Ok(()),
-    };
-    rapidswap_kernel::find_tools(variant).map_err(failed)
-}
-
 /// Makes what `options` ask for.
 pub(crate) fn ensure(options: &UpOptions, reporter: &Reporter) -> Result<Ready> {
     match &options.kernel {

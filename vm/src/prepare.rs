@@ -6,7 +6,6 @@ mod hosts;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
@@ -57,7 +56,7 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
     let scratch = cache.join("scratch");
     fs::create_dir_all(&scratch).what(|| format!("cannot make {}", scratch.display()))?;
     require_space(&scratch, Size::from_mib(options.disk_mib + ROOT_WRITES_MIB))?;
-    let qemu = find_programs(options)?;
+    let qemu = Qemu::find()?;
     let agent = programs::agent()?;
     let guest_programs = programs::guest()?;
     let known = accel::known(options.accel, &qemu)?;
@@ -110,17 +109,6 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
         swap_to: options.swap_to.clone(),
         nodes,
         profile,
-    })
-}
-
-/// Looks for QEMU and for the kernel's tools at once: most of the time goes into
-/// the loading of each for its version.
-fn find_programs(options: &UpOptions) -> Result<Qemu> {
-    thread::scope(|scope| {
-        let tools = scope.spawn(|| kernels::find_tools(&options.kernel));
-        let qemu = Qemu::find()?;
-        tools.join().expect("a probe does not panic")?;
-        Ok(qemu)
     })
 }
 
