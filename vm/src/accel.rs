@@ -19,7 +19,7 @@ use crate::device::Accel;
 use crate::error::{Error, IoContext, Result};
 use crate::options::AccelChoice;
 use crate::probe;
-use crate::qemu::Qemu;
+use crate::qemu::{self, Qemu};
 
 /// How long an answer is waited for. A guest that boots under KVM at all does
 /// so in a fraction of this.
@@ -256,16 +256,7 @@ fn read(file: &Path) -> Verdicts {
 fn remember(file: &Path, key: String, verdict: &Verdict) {
     let mut verdicts = read(file);
     verdicts.of.insert(key, verdict.clone());
-    let half = file.with_extension(std::process::id().to_string());
-    let Ok(json) = serde_json::to_vec_pretty(&verdicts) else {
-        return;
-    };
-    if let Some(dir) = file.parent() {
-        let _ = fs::create_dir_all(dir);
-    }
-    if fs::write(&half, json).is_ok() {
-        let _ = fs::rename(&half, file);
-    }
+    let _ = qemu::write_down(file, &verdicts);
 }
 
 #[cfg(test)]

@@ -112,15 +112,16 @@ fn remembered(place: &Path, program: &Path) -> Result<String> {
     let version = version(program)?;
     let known = Known { file, version };
     // Next time it is asked again, if this cannot be written.
-    let _ = remember(place, &known);
+    let _ = write_down(place, &known);
     Ok(known.version)
 }
 
-fn remember(place: &Path, known: &Known) -> io::Result<()> {
+/// Puts what is to be remembered in its place, whole or not at all.
+pub(crate) fn write_down(place: &Path, known: &impl Serialize) -> io::Result<()> {
     let folder = place.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let mut written = NamedTempFile::new_in(folder)?;
-    serde_json::to_writer(&mut written, known)?;
+    serde_json::to_writer_pretty(&mut written, known)?;
     written.persist(place)?;
     Ok(())
 }
