@@ -58,9 +58,9 @@ fn run_reports_what_was_counted() -> Result<()> {
         let name = scene.cluster.name();
         let before = counters(&swap.client.node)?;
         let options = ["run", "--name", name, "--limit", "16M", "--compare", "--"];
-        let mib = MIB.to_string();
-        let command = [PAGE_PATTERN, "verify", "--mib", &mib];
-        let output = rapidswap::run(&[&options[..], &command].concat())?;
+        // Long enough to be compared on the fastest host, too.
+        let command = format!("sleep 0.1; {PAGE_PATTERN} verify --mib {MIB}");
+        let output = rapidswap::run(&[&options[..], &["sh", "-c", &command]].concat())?;
         let moved = counters(&swap.client.node)?.since(&before);
 
         // Of the two runs the first one's output, and only that.
@@ -133,7 +133,7 @@ fn run_without_remote_swap_says_so() -> Result<()> {
         let said = report(&run(&["true"])?)?;
         ensure!(said["Remote swap"].starts_with("off"), "{said:?}");
         ensure!(
-            said["Slowdown by the limit"].contains("less than 0.01 s")
+            said["Slowdown by the limit"].contains("less than 0.1 s")
                 || number(&said, "Slowdown by the limit")? > 0.0,
             "{said:?}"
         );

@@ -107,10 +107,16 @@ fn compared(
         let report = report.ok_or("the report of `time -v` cannot be read")?;
         Ok::<_, String>(report.elapsed.as_secs_f64())
     };
-    let (slow, fast) = (seconds(limited_tail)?, seconds(&tail)?);
-    // What `time -v` can tell apart.
-    if fast < 0.01 {
-        return Err("without a limit it takes less than 0.01 s".into());
+    slowdown(seconds(limited_tail)?, seconds(&tail)?)
+}
+
+/// The lines for a command that took so many seconds under the limit and
+/// without it.
+fn slowdown(slow: f64, fast: f64) -> Result<String, String> {
+    // `time -v` counts hundredths of a second: of fewer than ten, one more or
+    // less would be most of what is said.
+    if slow.min(fast) < 0.1 {
+        return Err("it takes less than 0.1 s".into());
     }
     Ok(format!(
         "\tElapsed without a limit (seconds): {fast:.2}\n\tSlowdown by the limit: {:.2}",
@@ -235,6 +241,20 @@ mod tests {
 \tStore batch latency, p99: 22.0 ms
 \tPages to the swap device: 0";
         assert_eq!(lines(&moved), expected);
+    }
+
+    #[test]
+    fn what_is_too_short_to_be_timed_has_no_slowdown() {
+        for (slow, fast) in [(0.0, 0.0), (0.0, 0.01), (0.02, 0.01), (0.09, 0.3)] {
+            let said = slowdown(slow, fast);
+            assert_eq!(
+                said,
+                Err("it takes less than 0.1 s".into()),
+                "{slow} {fast}"
+            );
+        }
+        let said = slowdown(0.36, 0.12);
+        assert!(said.is_ok_and(|said| said.ends_with(": 0.12\n\tSlowdown by the limit: 3.00")));
     }
 
     #[test]
