@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use crate::control::Control;
 use crate::liveness;
-use crate::pool::Pool;
+use crate::pool::{self, Pool};
 use crate::server::{Bound, Server};
 
 /// What the server is told on its command line.
@@ -68,17 +68,20 @@ impl Options {
 /// Runs until SIGTERM or SIGINT.
 pub fn run(options: &Options) -> Result<()> {
     options.check()?;
-    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
-    // Before any thread is made, so that all of them inherit it.
-    signals.thread_block().context("block signals")?;
-    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .context("make a signal descriptor")?;
-
     // First the address, which may be taken; memory needs time.
     let bound = Bound::to(options.listen).map_err(|error| explain(error, options.listen))?;
     check_available(options.size)?;
-    let memory = Pool::new(options.size.0, options.chunk.0)
+    info!(size = %options.size, "taking memory");
+    let chunks = pool::map(options.size.0, options.chunk.0)
         .with_context(|| format!("cannot get {} of memory: lend less", options.size))?;
+    // That took minutes if it is a large machine's: until here a signal ends
+    // the process, as nobody has been told of it. Before any thread is made, so
+    // that all of them inherit it.
+    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    signals.thread_block().context("block signals")?;
+    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .context("make a signal descriptor")?;
+    let memory = Pool::new(chunks, options.chunk.0);
     warn_unlocked(&memory, options.size);
     let server = bound
         .serve(memory, options.grace)

@@ -71,19 +71,24 @@ impl Drop for Portion {
     }
 }
 
+/// Maps and locks `size` bytes in chunks of `chunk_bytes`; the last may be
+/// shorter.
+pub fn map(size: u64, chunk_bytes: u64) -> Result<Vec<Memory>> {
+    let mut chunks = Vec::new();
+    let mut left = size;
+    while left > 0 {
+        let bytes = left.min(chunk_bytes);
+        chunks.push(Memory::map(usize::try_from(bytes).unwrap_or(usize::MAX))?);
+        left -= bytes;
+    }
+    Ok(chunks)
+}
+
 impl Pool {
-    /// Maps and locks `size` bytes in chunks of `chunk_bytes`; the last may be
-    /// shorter.
-    pub fn new(size: u64, chunk_bytes: u64) -> Result<Pool> {
-        let mut clean = Vec::new();
-        let mut left = size;
-        while left > 0 {
-            let bytes = left.min(chunk_bytes);
-            clean.push(Memory::map(usize::try_from(bytes).unwrap_or(usize::MAX))?);
-            left -= bytes;
-        }
+    /// Lends these chunks, all of `chunk_bytes` but perhaps one that is shorter.
+    pub fn new(chunks: Vec<Memory>, chunk_bytes: u64) -> Pool {
         let shelves = Shelves {
-            clean,
+            clean: chunks,
             ..Shelves::default()
         };
         let shared = Arc::new(Shared {
@@ -92,10 +97,10 @@ impl Pool {
         });
         let worker = shared.clone();
         std::thread::spawn(move || worker.clean_up());
-        Ok(Pool {
+        Pool {
             shared,
             chunk_bytes,
-        })
+        }
     }
 
     /// Size of every chunk but perhaps one.
@@ -204,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_comes_back_is_zeroed() {
-        let pool = Pool::new(3 * MIB, MIB).unwrap();
+        let pool = Pool::new(map(3 * MIB, MIB).unwrap(), MIB);
         let mut portion = pool.take(0).unwrap();
         portion.lend();
         assert_eq!(
@@ -238,7 +243,7 @@ mod tests {
             wants in prop::collection::vec(0u64..4 * MIB, 1..5),
         ) {
             let size = size & !(PAGE_BYTES - 1);
-            let pool = Pool::new(size, MIB).unwrap();
+            let pool = Pool::new(map(size, MIB).unwrap(), MIB);
             let mut held = Vec::new();
             for want in wants {
                 let free = pool.free();

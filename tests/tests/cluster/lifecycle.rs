@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
+use rapidswap_tests::memory_server::{ADDRESS, MEMORY_SERVER, PORT};
 use rapidswap_tests::remote_module::{connect, rmmod};
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{on_cluster, scaled};
@@ -66,5 +67,26 @@ fn swapoff_under_a_running_program() -> Result<()> {
         program.say("check")?;
         all_right(&program.finish(scaled(Duration::from_secs(60))?)?, 16, 1)?;
         swap.end()
+    })
+}
+
+/// Populating much memory takes minutes, for which nobody is made to wait.
+#[test]
+fn a_server_is_ended_before_it_is_ready() -> Result<()> {
+    on_cluster(|scene| {
+        swap_area::clear(&scene.client)?;
+        let script = "d=$(mktemp -d); mkfifo $d/said; \"$@\" >$d/said 2>&1 & exec <$d/said
+            read -r line; kill -TERM $!; echo \"$line\"; cat; wait $!; echo $?; rm -r $d";
+        let listen = format!("{ADDRESS}:{PORT}");
+        let server = [MEMORY_SERVER, "--listen", &listen, "--size", "256M"];
+        let said = scene
+            .server
+            .ok(&[&["sh", "-c", script, "sh"], &server[..]].concat())?;
+        let lines: Vec<_> = said.lines().collect();
+        ensure!(
+            matches!(lines[..], [line, "143"] if line.contains("taking memory")),
+            "{said}"
+        );
+        Ok(())
     })
 }
