@@ -29,7 +29,7 @@ demo *ARGS: build
 test *NAMES:
     @exec "{{ just_executable() }}" --justfile "{{ justfile() }}" {{ if NAMES == "" { "_test-all" } else { "_test-named" } }} "$@"
 
-_test-all: fmt-check lint checkpatch build _kernel image nextest
+_test-all: fmt-check lint oldest-rust checkpatch build _kernel image nextest
 
 _test-named *NAMES: build _kernel image
     @exec "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest "$@"
@@ -277,6 +277,17 @@ fmt:
 lint:
     @cargo clippy --locked --workspace --all-targets -- --deny warnings
     @shellcheck just .ci/run tests/pose/pose.sh vm/src/supervisor/host/host.sh
+
+# Check everything with the oldest Rust that it is for: the kernel's, which any host has
+[no-exit-message]
+oldest-rust: build
+    #!/bin/sh
+    set -eu
+    oldest=$("{{ kernel }}" rustc)
+    # Where there is no other, all else is built with it.
+    if [ "$("$oldest" --version --verbose)" != "$(rustc --version --verbose)" ]; then
+        RUSTC=$oldest cargo check --locked --workspace --all-targets --target-dir "{{ target }}/oldest-rust"
+    fi
 
 # checkpatch.pl --strict over the kernel series
 [no-exit-message]

@@ -54,6 +54,11 @@ impl Builder {
         })
     }
 
+    /// The Rust compiler of the tools.
+    pub(crate) fn rustc(&self) -> &Path {
+        &self.toolchain.rustc
+    }
+
     /// Hash of everything that goes into a kernel.
     pub(crate) fn hash(&self, variant: Variant) -> Result<String> {
         let mut digest = Digest::new();

@@ -219,6 +219,11 @@ pub fn checkpatch(reporter: &Reporter) -> Result<usize> {
     Builder::open_default(Variant::Release)?.checkpatch(reporter)
 }
 
+/// The Rust compiler that builds the kernel, of the version in `source.toml`.
+pub fn rustc() -> Result<PathBuf> {
+    Ok(Builder::open_default(Variant::Release)?.rustc().to_owned())
+}
+
 /// Hash under which the kernel of this checkout is cached.
 pub fn hash(variant: Variant) -> Result<String> {
     Builder::open_default(variant)?.hash(variant)

@@ -62,6 +62,8 @@ enum Command {
     Configure(OfVariant),
     /// Runs checkpatch.pl --strict over the series; any remark is a failure.
     Checkpatch,
+    /// Prints the Rust compiler that builds the kernel.
+    Rustc,
     /// Prints the hash under which the kernel is cached.
     Hash {
         #[command(flatten)]
@@ -220,6 +222,7 @@ fn run(command: Command) -> Result<()> {
                 "checkpatch.pl --strict: {patches} patches, no remarks"
             ));
         }
+        Command::Rustc => println!("{}", rapidswap_kernel::rustc()?.display()),
         Command::Hash { of, modules } if modules.is_empty() => {
             println!("{}", rapidswap_kernel::hash(of.variant.into())?);
         }
