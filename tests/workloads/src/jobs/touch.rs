@@ -40,7 +40,7 @@ impl Touch {
     }
 
     fn part(self, part: u32, pages: usize) -> Result<Tally> {
-        let seed = |pass: u32| Pattern::new(u64::from(part) << 32 | u64::from(pass));
+        let seed = |pass: u32| Pattern::new((u64::from(part) << 32) | u64::from(pass));
         let mut region = Region::map(Kind::Anonymous, pages).context("map memory")?;
         for page in 0..pages {
             seed(0).fill(page as u64, region.page_mut(page));
