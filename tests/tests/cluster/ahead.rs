@@ -102,9 +102,10 @@ fn what_was_written_ahead_is_still_there() -> Result<()> {
         let ahead = after.grown(&before, "rswpout_ahead")?;
         eprintln!("{ahead} written ahead, {} touched; {moved}", again.cached);
         ensure!(again.cached > 256, "{} were left", again.cached);
-        // But for a page or two that the program itself has and needs for it.
+        // But for some that go meanwhile: a pass of reclaim makes room for 32
+        // pages where the program itself needs one.
         let came = moved.loaded - loaded;
-        ensure!(came <= again.cached / 50, "{loaded} loads before: {moved}");
+        ensure!(came <= again.cached / 4, "{loaded} loads before: {moved}");
         // They were not merely between unmapping and a store.
         ensure!(ahead >= again.cached, "{ahead} written ahead");
         ensure!(

@@ -3,19 +3,26 @@
 use anyhow::{Context, Result, ensure};
 use rapidswap_progress::Reporter;
 use rapidswap_tests::limit::Limit;
+use rapidswap_tests::memory_server::{ADDRESS, MEMORY_SERVER, MemoryServer, PORT};
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{guarded, options};
 use rapidswap_vm::{Cluster, UpOptions, swap};
+
+fn wanted(name: &str) -> Result<UpOptions> {
+    Ok(UpOptions {
+        profile: "siw".to_owned(),
+        server_mib: 64,
+        ..options(name)?
+    })
+}
 
 /// The link is proved as any, its devices' own limits are reported, and pages
 /// travel.
 #[test]
 fn the_link_is_proved_and_swapped_over() -> Result<()> {
     let wanted = UpOptions {
-        profile: "siw".to_owned(),
         swap: true,
-        server_mib: 64,
-        ..options("test-siw")?
+        ..wanted("test-siw")?
     };
     // Fails if the proof does.
     let cluster = Cluster::up(&wanted, &Reporter::auto())?;
@@ -44,6 +51,31 @@ fn the_link_is_proved_and_swapped_over() -> Result<()> {
             "{moved:?}"
         );
         Ok(())
+    })?;
+    Ok(cluster.down()?)
+}
+
+/// A request that comes right behind the connection is read, whatever else the
+/// server's processors do before they get to know of it.
+#[test]
+fn a_busy_server_answers_the_first_read() -> Result<()> {
+    const CONNECTIONS: usize = 100;
+    let cluster = Cluster::up(&wanted("test-siw-busy")?, &Reporter::auto())?;
+    guarded(cluster.clone(), |scene| {
+        let server = MemoryServer::start(&scene.server, 8)?;
+        let hog = "while :; do :; done";
+        let _busy = scene
+            .server
+            .start(&["sh", "-c", &format!("{hog} & {hog}")])?;
+        let script = "count=$1; shift; for n in $(seq $count); do \"$@\" || exit; done";
+        let peer = format!("{ADDRESS}:{PORT}");
+        let probe = [MEMORY_SERVER, "probe", "--connect", &peer];
+        let count = CONNECTIONS.to_string();
+        let said = scene
+            .client
+            .ok(&[&["sh", "-c", script, "sh", &count], &probe[..]].concat())?;
+        ensure!(said.lines().count() == CONNECTIONS, "{said}");
+        server.stop()
     })?;
     Ok(cluster.down()?)
 }
