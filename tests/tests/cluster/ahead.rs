@@ -94,6 +94,8 @@ fn what_was_written_ahead_is_still_there() -> Result<()> {
         wait_until("pages written ahead", time, || {
             Ok((program.run("places 0..3200")?.cached > 256).then_some(()))
         })?;
+        // A page that the program needs would have 32 others make room for it.
+        limit.lift()?;
         // Those alone that are unmapped and written.
         let loaded = swap.moved()?.loaded;
         let again = program.run("cached 1 0..3200")?;
@@ -102,10 +104,9 @@ fn what_was_written_ahead_is_still_there() -> Result<()> {
         let ahead = after.grown(&before, "rswpout_ahead")?;
         eprintln!("{ahead} written ahead, {} touched; {moved}", again.cached);
         ensure!(again.cached > 256, "{} were left", again.cached);
-        // But for some that go meanwhile: a pass of reclaim makes room for 32
-        // pages where the program itself needs one.
+        // But for a page or two that the program itself has and needs for it.
         let came = moved.loaded - loaded;
-        ensure!(came <= again.cached / 4, "{loaded} loads before: {moved}");
+        ensure!(came <= again.cached / 50, "{loaded} loads before: {moved}");
         // They were not merely between unmapping and a store.
         ensure!(ahead >= again.cached, "{ahead} written ahead");
         ensure!(
