@@ -140,7 +140,10 @@ impl From<Asking> for Interface {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = match rapidswap_cli::parse("rapidswap-kernel") {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     match run(cli.command.unwrap_or(Command::Build(cli.build))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

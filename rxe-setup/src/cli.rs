@@ -1,11 +1,10 @@
 //! The command line.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::ExitCode;
 use std::str::FromStr;
 
-use clap::builder::RangedU64ValueParser;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use rapidswap_cli::{address, seconds};
 
 /// Port of the proof unless another is given.
 pub const PROOF_PORT: u16 = 9399;
@@ -93,10 +92,10 @@ pub struct Prove {
 #[command(group = ArgGroup::new("side").required(true))]
 pub struct Sides {
     /// Wait on this address for the other side.
-    #[arg(long, group = "side", value_name = "ADDR[:PORT]", value_parser = address)]
+    #[arg(long, group = "side", value_name = "ADDR[:PORT]", value_parser = with_port)]
     pub listen: Option<SocketAddr>,
     /// Connect to the side that waits on this address.
-    #[arg(long, group = "side", value_name = "ADDR[:PORT]", value_parser = address)]
+    #[arg(long, group = "side", value_name = "ADDR[:PORT]", value_parser = with_port)]
     pub connect: Option<SocketAddr>,
     /// How long to keep trying.
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = seconds())]
@@ -134,42 +133,14 @@ impl FromStr for Cidr {
     }
 }
 
-/// Says in one line what is wrong with the command line; help goes to stdout.
-pub fn complain(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
-    }
-    let text = error.to_string();
-    let first = text.split("\n\n").next().unwrap_or_default();
-    let words: Vec<&str> = first.split_whitespace().collect();
-    let line = words.join(" ");
-    eprintln!(
-        "rxe-setup: {}",
-        line.strip_prefix("error: ").unwrap_or(&line)
-    );
-    ExitCode::from(2)
-}
-
 fn cap(text: &str) -> Result<(String, u64), &'static str> {
     let cap = text.split_once('=');
     let cap = cap.and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
     cap.ok_or("not a limit: write one as max_qp_rd_atom=8")
 }
 
-fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    match text.parse::<IpAddr>() {
-        Ok(ip) => Ok(SocketAddr::new(ip, PROOF_PORT)),
-        Err(_) => Err("not an address: write one as 10.77.0.2 or 10.77.0.2:9399"),
-    }
-}
-
-/// Up to a year: any longer is a slip, and an end of all time that can be told.
-fn seconds() -> RangedU64ValueParser {
-    RangedU64ValueParser::new().range(..=365 * 24 * 3600)
+fn with_port(text: &str) -> Result<SocketAddr, String> {
+    address(text, PROOF_PORT)
 }
 
 #[cfg(test)]

@@ -12,14 +12,12 @@ mod sysfs;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match rapidswap_cli::parse("rxe-setup") {
         Ok(cli) => cli,
-        Err(error) => return cli::complain(&error),
+        Err(code) => return code,
     };
     let done = match cli.command {
         Command::Link(options) => link::run(&options),

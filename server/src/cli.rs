@@ -1,13 +1,12 @@
 //! The command line.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
+use rapidswap_cli::{address, seconds};
 use remoteswap_logic::size::Size;
 use remoteswap_logic::wire::DEFAULT_PORT;
 use remoteswap_server::daemon::Options;
@@ -21,7 +20,7 @@ use remoteswap_server::daemon::Options;
 )]
 pub struct Cli {
     /// Address to listen on, and the only one; the port is 9400 unless given.
-    #[arg(long, value_name = "ADDR[:PORT]", required = true, value_parser = address)]
+    #[arg(long, value_name = "ADDR[:PORT]", required = true, value_parser = with_port)]
     listen: Option<SocketAddr>,
     /// Memory to lend, as 64M or 1G.
     #[arg(long, required = true)]
@@ -56,7 +55,7 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct Probe {
     /// The server.
-    #[arg(long, value_name = "ADDR[:PORT]", value_parser = address)]
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = with_port)]
     pub connect: SocketAddr,
     /// Send this magic instead of the right one.
     #[arg(long, value_parser = number::<u32>)]
@@ -100,31 +99,8 @@ impl Cli {
     }
 }
 
-/// Says in one line what is wrong with the command line; help goes to stdout.
-pub fn complain(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
-    }
-    let text = error.to_string();
-    let first = text.split("\n\n").next().unwrap_or_default();
-    let line: Vec<&str> = first.split_whitespace().collect();
-    let line = line.join(" ");
-    eprintln!(
-        "remoteswap-server: {}",
-        line.strip_prefix("error: ").unwrap_or(&line)
-    );
-    ExitCode::from(2)
-}
-
-fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    match text.parse::<IpAddr>() {
-        Ok(ip) => Ok(SocketAddr::new(ip, DEFAULT_PORT)),
-        Err(_) => Err("not an address: write one as 10.77.0.2:9400"),
-    }
+fn with_port(text: &str) -> Result<SocketAddr, String> {
+    address(text, DEFAULT_PORT)
 }
 
 fn number<T: TryFrom<u64>>(text: &str) -> Result<T, &'static str> {
@@ -136,11 +112,6 @@ fn number<T: TryFrom<u64>>(text: &str) -> Result<T, &'static str> {
         .ok()
         .and_then(|v| T::try_from(v).ok())
         .ok_or("not a number that fits")
-}
-
-/// Up to a year: any longer is a slip, and an end of all time that can be told.
-fn seconds() -> RangedU64ValueParser {
-    RangedU64ValueParser::new().range(..=365 * 24 * 3600)
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
 use rand::random;
 use remoteswap_logic::wire::{Req, Role};
 use remoteswap_server::client::{ClientError, Link, read_table, release};
@@ -19,9 +18,9 @@ use tracing_subscriber::EnvFilter;
 use cli::{Cli, Command, Probe};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match rapidswap_cli::parse("remoteswap-server") {
         Ok(cli) => cli,
-        Err(error) => return cli::complain(&error),
+        Err(code) => return code,
     };
     let filter =
         EnvFilter::try_from_env("REMOTESWAP_LOG").unwrap_or_else(|_| EnvFilter::new("info"));

@@ -40,7 +40,11 @@ impl Which {
 }
 
 fn main() -> ExitCode {
-    let answer = match Arguments::parse().command {
+    let arguments: Arguments = match rapidswap_cli::parse("rapidswap-images") {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    let answer = match arguments.command {
         Command::Build(which) => rapidswap_images::ensure(which.machine(), &Reporter::auto())
             .map(|image| image.root.display().to_string()),
         Command::Key(which) => rapidswap_images::key(which.machine()),
@@ -51,7 +55,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("rapidswap-images: {error}");
             ExitCode::FAILURE
         }
     }

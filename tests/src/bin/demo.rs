@@ -83,7 +83,10 @@ struct Outcome {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = match rapidswap_cli::parse("demo") {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     let reporter = Reporter::new(cli.events);
     match show(&cli, &reporter) {
         Ok(outcome) => {

@@ -47,7 +47,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = match rapidswap_cli::parse("bench") {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     let reporter = Reporter::new(cli.events);
     let done = match &cli.command {
         None => {

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            let code = output::usage(&error);
+            let code = rapidswap_cli::complain("rapidswap", &error);
             // What is wrong for one commit is wrong for all.
             let bisects = std::env::args()
                 .nth(1)

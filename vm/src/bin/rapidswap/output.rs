@@ -3,15 +3,11 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use clap::error::ErrorKind;
 use rapidswap_protocol::Error as AgentError;
 use rapidswap_vm::clean::{Cleaned, mib};
 use rapidswap_vm::doctor::Finding;
 use rapidswap_vm::{Error, NodeState, Outcome, Size, Splat, Status};
 use serde::Serialize;
-
-/// The command line makes no sense.
-const WRONG_USAGE: u8 = 2;
 
 /// The exit status for an error.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
@@ -33,32 +29,6 @@ pub fn outcome(status: &Status, faults: &[Splat]) -> Outcome {
         Some(outcome) => outcome,
         None if !faults.is_empty() => Outcome::GuestSplat,
         None => Outcome::Passed,
-    }
-}
-
-/// Prints what is wrong with a command line on one line, or the help that was
-/// asked for; gives the exit status.
-pub fn usage(error: &clap::Error) -> u8 {
-    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
-    match error.kind() {
-        DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand => {
-            // A closed output is no reason for another error.
-            let _ = error.print();
-            if error.use_stderr() { WRONG_USAGE } else { 0 }
-        }
-        _ => {
-            let text = error.render().to_string();
-            // Hints and usage follow after an empty line.
-            let what: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
-            let what = what
-                .iter()
-                .map(|line| line.trim())
-                .collect::<Vec<_>>()
-                .join(" ");
-            let what = what.strip_prefix("error: ").unwrap_or(&what);
-            let _ = writeln!(io::stderr(), "rapidswap: {what} (see `--help`)");
-            WRONG_USAGE
-        }
     }
 }
 
