@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::Accel;
 use crate::error::{Error, IoContext, Result};
+use crate::memo;
 use crate::options::AccelChoice;
 use crate::probe;
-use crate::qemu::{self, Qemu};
+use crate::qemu::Qemu;
 
 /// How long an answer is waited for. A guest that boots under KVM at all does
 /// so in a fraction of this.
@@ -241,8 +242,7 @@ pub(crate) fn host_boot() -> String {
 
 /// What holds for this boot of the host.
 fn read(file: &Path) -> Verdicts {
-    let bytes = fs::read(file).unwrap_or_default();
-    let verdicts = serde_json::from_slice::<Verdicts>(&bytes).unwrap_or_default();
+    let verdicts: Verdicts = memo::recall(file).unwrap_or_default();
     match host_boot() {
         boot if boot == verdicts.host_boot => verdicts,
         host_boot => Verdicts {
@@ -256,7 +256,7 @@ fn read(file: &Path) -> Verdicts {
 fn remember(file: &Path, key: String, verdict: &Verdict) {
     let mut verdicts = read(file);
     verdicts.of.insert(key, verdict.clone());
-    let _ = qemu::write_down(file, &verdicts);
+    let _ = memo::write_down(file, &verdicts);
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ mod limit;
 mod link;
 mod machine;
 mod marks;
+mod memo;
 mod node;
 mod occasion;
 mod options;

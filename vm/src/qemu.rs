@@ -5,15 +5,14 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
 use crate::error::{Error, IoContext, Result};
+use crate::memo;
 use crate::prepare;
 
 /// The QEMU program, unless the user names another.
@@ -104,26 +103,14 @@ struct Known {
 /// than all else that is to be known before it runs.
 fn remembered(place: &Path, program: &Path) -> Result<String> {
     let file = file(program);
-    let known = fs::read(place).ok();
-    let known = known.and_then(|text| serde_json::from_slice::<Known>(&text).ok());
-    if let Some(known) = known.filter(|known| known.file == file) {
+    if let Some(known) = memo::recall::<Known>(place).filter(|known| known.file == file) {
         return Ok(known.version);
     }
     let version = version(program)?;
     let known = Known { file, version };
     // Next time it is asked again, if this cannot be written.
-    let _ = write_down(place, &known);
+    let _ = memo::write_down(place, &known);
     Ok(known.version)
-}
-
-/// Puts what is to be remembered in its place, whole or not at all.
-pub(crate) fn write_down(place: &Path, known: &impl Serialize) -> io::Result<()> {
-    let folder = place.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut written = NamedTempFile::new_in(folder)?;
-    serde_json::to_writer_pretty(&mut written, known)?;
-    written.persist(place)?;
-    Ok(())
 }
 
 /// The file that running `name` would run.
