@@ -51,6 +51,68 @@ pub enum ClientError {
     Verbs(#[from] Error),
 }
 
+/// A request to be let in that the server has not answered yet.
+#[derive(Debug)]
+pub struct Request {
+    connection: Connection,
+    scratch: Region,
+    channel: EventChannel,
+    deadline: Instant,
+}
+
+impl Request {
+    /// Sends a request given as bytes, so that it may be a wrong one.
+    pub fn send(
+        server: SocketAddr,
+        request: &[u8; REQ_LEN],
+        limit: Duration,
+    ) -> Result<Request, ClientError> {
+        let deadline = Instant::now() + limit;
+        let channel = EventChannel::new()?;
+        let id = dial(&channel, server, deadline)?;
+        let domain = Domain::new(&id)?;
+        let queue = CompletionQueue::new(&domain, 8)?;
+        let scratch = domain.register(&Arc::new(Memory::map(SCRATCH)?), Access::Local)?;
+        let connection = Connection::new(id, &domain, &queue, 4, 1)?;
+        connection.connect(ConnectParams {
+            private_data: request,
+            responder_resources: MAX_READS,
+            initiator_depth: MAX_READS,
+            retry_count: RETRY_COUNT,
+            rnr_retry_count: RNR_RETRY_COUNT,
+        })?;
+        Ok(Request {
+            connection,
+            scratch,
+            channel,
+            deadline,
+        })
+    }
+
+    /// Waits for the server's answer.
+    fn answer(&self) -> Result<Rep, ClientError> {
+        let event = self
+            .channel
+            .next(self.deadline, "waiting for the server's answer")?;
+        match event.kind {
+            EventKind::Established => Ok(Rep::decode(&event.private_data)?),
+            EventKind::Rejected => match Rej::decode(&event.private_data) {
+                Ok(rej) => Err(ClientError::Refused {
+                    reason: rej.reason,
+                    version: rej.version,
+                }),
+                Err(error) if event.status == CONSUMER_DEFINED => Err(error.into()),
+                Err(_) => Err(ClientError::NobodyThere),
+            },
+            _ => Err(Error::Connection {
+                event: event.name,
+                status: event.status,
+            }
+            .into()),
+        }
+    }
+}
+
 /// A queue pair the server has accepted.
 #[derive(Debug)]
 pub struct Link {
@@ -70,46 +132,15 @@ impl Link {
         request: &[u8; REQ_LEN],
         limit: Duration,
     ) -> Result<Link, ClientError> {
-        let deadline = Instant::now() + limit;
-        let channel = EventChannel::new()?;
-        let id = dial(&channel, server, deadline)?;
-        let domain = Domain::new(&id)?;
-        let queue = CompletionQueue::new(&domain, 8)?;
-        let scratch = domain.register(&Arc::new(Memory::map(SCRATCH)?), Access::Local)?;
-        let connection = Connection::new(id, &domain, &queue, 4, 1)?;
-        connection.connect(ConnectParams {
-            private_data: request,
-            responder_resources: MAX_READS,
-            initiator_depth: MAX_READS,
-            retry_count: RETRY_COUNT,
-            rnr_retry_count: RNR_RETRY_COUNT,
-        })?;
-        let event = channel.next(deadline, "waiting for the server's answer")?;
-        match event.kind {
-            EventKind::Established => {
-                let rep = Rep::decode(&event.private_data)?;
-                Ok(Link {
-                    connection,
-                    scratch,
-                    channel,
-                    rep,
-                    limit,
-                })
-            }
-            EventKind::Rejected => match Rej::decode(&event.private_data) {
-                Ok(rej) => Err(ClientError::Refused {
-                    reason: rej.reason,
-                    version: rej.version,
-                }),
-                Err(error) if event.status == CONSUMER_DEFINED => Err(error.into()),
-                Err(_) => Err(ClientError::NobodyThere),
-            },
-            _ => Err(Error::Connection {
-                event: event.name,
-                status: event.status,
-            }
-            .into()),
-        }
+        let request = Request::send(server, request, limit)?;
+        let rep = request.answer()?;
+        Ok(Link {
+            connection: request.connection,
+            scratch: request.scratch,
+            channel: request.channel,
+            rep,
+            limit,
+        })
     }
 
     /// READs from the server's memory; at most a page, whole words.

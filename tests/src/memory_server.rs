@@ -72,9 +72,14 @@ impl<'a> MemoryServer<'a> {
             .ok(&[&[MEMORY_SERVER, "ctl", CONTROL][..], command].concat())
     }
 
+    /// Sends a signal to the server.
+    pub fn signal(&self, signal: i32) {
+        self.process.signal(signal);
+    }
+
     /// Ends the server, which must have been there until then.
     pub fn stop(self) -> Result<()> {
-        self.process.signal(nix::libc::SIGTERM);
+        self.signal(nix::libc::SIGTERM);
         let limit = scaled(Duration::from_secs(10))?;
         let output = self.process.finish(limit)?;
         ensure!(output.status.success(), "the server: {output:?}");

@@ -173,3 +173,60 @@ fn a_server_that_cannot_write_its_log_goes_on() -> Result<()> {
         server.stop()
     })
 }
+
+/// Those who ask and are gone before the answer, while the server is held up:
+/// it lends them nothing, and lets in who asked behind them.
+#[test]
+fn clients_that_take_no_answer_cost_the_server_nothing() -> Result<()> {
+    const CROWD: usize = 40;
+    on_cluster(|scene| {
+        swap_area::clear(&scene.client)?;
+        let server = MemoryServer::start(&scene.server, 8)?;
+        let peer = format!("{ADDRESS}:{PORT}");
+        let crowd = scene.client.install(&example("crowd"))?;
+        server.signal(nix::libc::SIGSTOP);
+        let count = CROWD.to_string();
+        let mut crowd = scene
+            .client
+            .start(&[&crowd, "--connect", &peer, "--count", &count])?;
+        crowd.line()?;
+        asked(&scene.server, CROWD)?;
+        crowd.signal(nix::libc::SIGKILL);
+        crowd.finish(scaled(Duration::from_secs(10))?)?;
+        // Its request is behind the farewells of all the others.
+        let probe = [
+            MEMORY_SERVER,
+            "probe",
+            "--connect",
+            &peer,
+            "--deadline",
+            "60",
+        ];
+        let last = scene.client.start(&probe)?;
+        asked(&scene.server, CROWD + 1)?;
+        server.signal(nix::libc::SIGCONT);
+        let last = last.finish(scaled(Duration::from_secs(60))?)?;
+        ensure!(last.status.success(), "who came last: {last:?}");
+        let (free, limit) = (8 << 20, scaled(Duration::from_secs(10))?);
+        let stats = wait_until("all the server's memory", limit, || {
+            let stats = server.control(&["stats"])?;
+            let all = stats.contains(&format!("\"free_bytes\":{free},"));
+            Ok(all.then_some(stats))
+        })?;
+        ensure!(
+            stats.contains(&format!("\"accepted\":1,\"rejected\":{CROWD},")),
+            "{stats}"
+        );
+        server.stop()
+    })
+}
+
+/// Waits until so many requests to be let in have come to a node.
+fn asked(server: &Guest, count: usize) -> Result<()> {
+    let limit = scaled(Duration::from_secs(30))?;
+    wait_until("requests to be let in", limit, || {
+        let ids = server.ok(&["rdma", "resource", "show", "cm_id"])?;
+        let waiting = ids.lines().filter(|id| id.contains("state CONNECT"));
+        Ok((waiting.count() == count).then_some(()))
+    })
+}
