@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::guest::{Guest, Running};
 use crate::scene::scaled;
+use crate::wait::wait_until;
 
 /// The server's address on the RDMA link.
 pub const ADDRESS: &str = "10.77.0.2";
@@ -85,4 +86,15 @@ impl<'a> MemoryServer<'a> {
         ensure!(output.status.success(), "the server: {output:?}");
         Ok(())
     }
+}
+
+/// Waits until so many requests to be let in are at a node's connection
+/// manager, which the server has not taken from there or not answered.
+pub fn asked(server: &Guest, count: usize) -> Result<()> {
+    let limit = scaled(Duration::from_secs(30))?;
+    wait_until("requests to be let in", limit, || {
+        let ids = server.ok(&["rdma", "resource", "show", "cm_id"])?;
+        let waiting = ids.lines().filter(|id| id.contains("state CONNECT"));
+        Ok((waiting.count() == count).then_some(()))
+    })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::guest::Guest;
-use rapidswap_tests::memory_server::{ADDRESS, MEMORY_SERVER, MemoryServer, PORT};
+use rapidswap_tests::memory_server::{ADDRESS, MEMORY_SERVER, MemoryServer, PORT, asked};
 use rapidswap_tests::rapidswap::example;
 use rapidswap_tests::remote_module::{connect, insmod, rmmod, status};
 use rapidswap_tests::scene::{on_cluster, scaled};
@@ -218,15 +218,5 @@ fn clients_that_take_no_answer_cost_the_server_nothing() -> Result<()> {
             "{stats}"
         );
         server.stop()
-    })
-}
-
-/// Waits until so many requests to be let in have come to a node.
-fn asked(server: &Guest, count: usize) -> Result<()> {
-    let limit = scaled(Duration::from_secs(30))?;
-    wait_until("requests to be let in", limit, || {
-        let ids = server.ok(&["rdma", "resource", "show", "cm_id"])?;
-        let waiting = ids.lines().filter(|id| id.contains("state CONNECT"));
-        Ok((waiting.count() == count).then_some(()))
     })
 }

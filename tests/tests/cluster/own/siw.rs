@@ -1,12 +1,15 @@
 //! The same over another transport: soft-iWARP in the place of soft-RoCE.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use rapidswap_progress::Reporter;
 use rapidswap_tests::limit::Limit;
-use rapidswap_tests::memory_server::{ADDRESS, MEMORY_SERVER, MemoryServer, PORT};
+use rapidswap_tests::memory_server::{ADDRESS, MEMORY_SERVER, MemoryServer, PORT, asked};
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
-use rapidswap_tests::scene::{guarded, options};
-use rapidswap_vm::{Cluster, UpOptions, swap};
+use rapidswap_tests::scene::{guarded, options, scaled};
+use rapidswap_tests::wait::wait_until;
+use rapidswap_vm::{Cluster, Fault, UpOptions, swap};
 
 fn wanted(name: &str) -> Result<UpOptions> {
     Ok(UpOptions {
@@ -75,6 +78,36 @@ fn a_busy_server_answers_the_first_read() -> Result<()> {
             .client
             .ok(&[&["sh", "-c", script, "sh", &count], &probe[..]].concat())?;
         ensure!(said.lines().count() == CONNECTIONS, "{said}");
+        server.stop()
+    })?;
+    Ok(cluster.down()?)
+}
+
+/// A server's refusal has its reason in the reply, also if that was lost with
+/// the connection's end behind it: TCP then sends both in one segment.
+#[test]
+fn a_refusal_that_comes_with_the_end_has_its_reason() -> Result<()> {
+    let cluster = Cluster::up(&wanted("test-siw-refusal")?, &Reporter::auto())?;
+    guarded(cluster.clone(), |scene| {
+        let server = MemoryServer::start(&scene.server, 8)?;
+        server.signal(nix::libc::SIGSTOP);
+        let peer = format!("{ADDRESS}:{PORT}");
+        let probe = [MEMORY_SERVER, "probe", "--connect", &peer, "--magic", "1"];
+        let probe = scene.client.start(&probe)?;
+        asked(&scene.server, 1)?;
+        scene
+            .cluster
+            .fault(&Fault::Partition("client".into(), "server".into()))?;
+        server.signal(nix::libc::SIGCONT);
+        let limit = scaled(Duration::from_secs(5))?;
+        wait_until("the server's refusal", limit, || {
+            let stats = server.control(&["stats"])?;
+            Ok(stats.contains("\"rejected\":1,").then_some(()))
+        })?;
+        scene.cluster.fault(&Fault::Clear)?;
+        let output = probe.finish(scaled(Duration::from_secs(20))?)?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        ensure!(said.contains("magic"), "{output:?}");
         server.stop()
     })?;
     Ok(cluster.down()?)
