@@ -64,6 +64,11 @@ impl<'a> Limit<'a> {
         Ok(self.group()?.usage()?)
     }
 
+    /// What is paged out of the group.
+    pub fn paged_out(&self) -> Result<Size> {
+        Ok(self.group()?.paged_out()?)
+    }
+
     /// Lifts the limit; what was paged out stays where it is.
     pub fn lift(&self) -> Result<()> {
         Ok(self.group()?.lift()?)

@@ -85,9 +85,19 @@ impl MemoryGroup {
 
     /// How much of its memory is not paged out.
     pub fn usage(&self) -> Result<Size> {
-        let file = format!("{MEMORY}/{}/memory.usage_in_bytes", self.name);
-        let what = "reading the memory usage";
-        let text = self.node.run(what, ["cat", &file])?;
+        self.charged("memory.usage_in_bytes")
+    }
+
+    /// How much of its memory is paged out. Exact, where that of `memory.stat`
+    /// may be some dozen pages off for two seconds.
+    pub fn paged_out(&self) -> Result<Size> {
+        let all = self.charged("memory.memsw.usage_in_bytes")?.bytes();
+        Ok(Size::from_bytes(all.saturating_sub(self.usage()?.bytes())))
+    }
+
+    fn charged(&self, file: &str) -> Result<Size> {
+        let file = format!("{MEMORY}/{}/{file}", self.name);
+        let text = self.node.run("reading the memory usage", ["cat", &file])?;
         text.trim().parse()
     }
 
