@@ -6,7 +6,7 @@ mod cluster;
 mod others;
 mod timing;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rapidswap_progress::Reporter;
 use rapidswap_tests::median::median;
 use rapidswap_tests::processes::tree;
@@ -85,6 +85,7 @@ pub struct Outcome {
     image_warm_s: f64,
     test_warm_s: Option<f64>,
     tests: Option<u64>,
+    tests_failed: Option<u64>,
     tests_skipped: Option<u64>,
     /// How the other tools were run.
     commands: Vec<String>,
@@ -150,6 +151,7 @@ pub fn bench(env: &Env) -> Result<Outcome> {
         image_warm_s: middle(&rounds.image_warm_s)?,
         test_warm_s: tests.as_ref().map(|tests| tests.seconds),
         tests: tests.as_ref().map(|tests| tests.run),
+        tests_failed: tests.as_ref().map(|tests| tests.failed),
         tests_skipped: tests.as_ref().map(|tests| tests.skipped),
         commands: others.map_or_else(Vec::new, |others| others.lines()),
         rounds,
@@ -221,9 +223,22 @@ impl Outcome {
             "0.2",
         );
         row("all tests, s", self.test_warm_s, 0, "900");
-        if let (Some(run), Some(skipped)) = (self.tests, self.tests_skipped) {
-            table.row("tests", format!("{run} run, {skipped} skipped"));
+        if let (Some(run), Some(failed), Some(skipped)) =
+            (self.tests, self.tests_failed, self.tests_skipped)
+        {
+            let counts = format!("{run} run, {failed} failed, {skipped} skipped");
+            table.row("tests", counts);
         }
         table
+    }
+
+    /// An error if a test failed: what was measured is shown before.
+    pub fn sound(&self) -> Result<()> {
+        let failed = self.tests_failed.unwrap_or(0);
+        ensure!(
+            failed == 0,
+            "{failed} tests failed: see target/nextest/default/junit.xml and target/failures"
+        );
+        Ok(())
     }
 }

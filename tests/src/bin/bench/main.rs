@@ -56,9 +56,10 @@ fn main() -> ExitCode {
         None => {
             link::bench(&cli.link, &reporter).and_then(|found| show(&cli, &found, &found.table()))
         }
-        Some(Command::Env(options)) => {
-            env::bench(options).and_then(|found| show(&cli, &found, &found.table()))
-        }
+        Some(Command::Env(options)) => env::bench(options).and_then(|found| {
+            show(&cli, &found, &found.table())?;
+            found.sound()
+        }),
         Some(Command::Swap(options)) => {
             swap::bench(options, &reporter).and_then(|found| show(&cli, &found, &found.table()))
         }

@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rapidswap_progress::Reporter;
 use rapidswap_tests::rapidswap::{root, target};
 
-use super::timing::timed_ok;
+use super::timing::{timed, timed_ok};
 
 /// A kernel that is there.
 pub struct Kernel {
@@ -80,7 +80,9 @@ pub struct Tests {
     pub seconds: f64,
     /// How many ran.
     pub run: u64,
-    /// How many did not.
+    /// How many of those failed.
+    pub failed: u64,
+    /// How many did not run.
     pub skipped: u64,
 }
 
@@ -88,34 +90,39 @@ impl Tests {
     /// Runs it, with everything built and cached.
     pub fn run(reporter: &Reporter) -> Result<Tests> {
         let step = reporter.step("all tests", Duration::from_secs(12 * 60));
-        let start = Instant::now();
         let mut command = Command::new(root().join("just"));
-        let (output, _) = timed_ok(command.arg("test").current_dir(root()))?;
-        let seconds = start.elapsed().as_secs_f64();
-        step.done("passed");
+        let (output, seconds) = timed(command.arg("test").current_dir(root()))?;
         let said = String::from_utf8_lossy(&output.stderr);
-        let (run, skipped) = counts(&said).context("the test runner does not sum up")?;
-        ensure!(run > 0, "no test was run");
-        Ok(Tests {
+        let tests = Tests::summed_up(&said, seconds);
+        let tests = tests.with_context(|| format!("no test was run: {said}"))?;
+        ensure!(
+            output.status.success() == (tests.failed == 0),
+            "./just test: {}, and {} tests failed",
+            output.status,
+            tests.failed
+        );
+        step.done(&format!("{} of {} failed", tests.failed, tests.run));
+        Ok(tests)
+    }
+
+    /// By nextest's last line. JUnit's report does not say how many a filter
+    /// left out.
+    fn summed_up(said: &str, seconds: f64) -> Option<Tests> {
+        let line = said.lines().rfind(|line| line.contains("Summary ["))?;
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let before = |what: &str| {
+            let at = words
+                .iter()
+                .position(|word| word.trim_end_matches([',', 's']) == what)?;
+            words.get(at.checked_sub(1)?)?.parse().ok()
+        };
+        Some(Tests {
             seconds,
-            run,
-            skipped,
+            run: before("test")?,
+            failed: before("failed").unwrap_or(0) + before("timed").unwrap_or(0),
+            skipped: before("skipped").unwrap_or(0),
         })
     }
-}
-
-/// How many tests ran, and how many a filter left out, by nextest's last line.
-/// JUnit's report has the former alone.
-fn counts(said: &str) -> Option<(u64, u64)> {
-    let line = said.lines().rfind(|line| line.contains("Summary ["))?;
-    let words: Vec<&str> = line.split_ascii_whitespace().collect();
-    let before = |what: &str| {
-        let at = words
-            .iter()
-            .position(|word| word.trim_end_matches('s') == what)?;
-        words.get(at.checked_sub(1)?)?.parse().ok()
-    };
-    Some((before("test")?, before("skipped").unwrap_or(0)))
 }
 
 #[cfg(test)]
@@ -123,12 +130,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tests_that_were_left_out_are_told_from_those_that_ran() {
+    fn tests_are_told_by_what_became_of_them() {
+        let counts = |said: &str| {
+            let tests = Tests::summed_up(said, 1.0)?;
+            Some((tests.run, tests.failed, tests.skipped))
+        };
         let said = "        PASS [   0.004s] a Summary of b\n------------\n     \
              Summary [ 868.201s] 619 tests run: 619 passed (3 slow), 8 skipped\n";
-        assert_eq!(counts(said), Some((619, 8)));
+        assert_eq!(counts(said), Some((619, 0, 8)));
         let said = "     Summary [   0.004s] 1 test run: 1 passed, 0 skipped\n";
-        assert_eq!(counts(said), Some((1, 0)));
+        assert_eq!(counts(said), Some((1, 0, 0)));
+        let said = "     Summary [ 817.727s] 703 tests run: 700 passed (9 slow), 2 failed, \
+             1 timed out, 0 skipped\n";
+        assert_eq!(counts(said), Some((703, 3, 0)));
         assert_eq!(counts("error: no tests to run\n"), None);
     }
 }
