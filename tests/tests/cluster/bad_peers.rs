@@ -188,7 +188,7 @@ fn clients_that_take_no_answer_cost_the_server_nothing() -> Result<()> {
         let count = CROWD.to_string();
         let mut crowd = scene
             .client
-            .start(&[&crowd, "--connect", &peer, "--count", &count])?;
+            .start(&[&crowd[..], "--connect", &peer, "--count", &count])?;
         crowd.line()?;
         asked(&scene.server, CROWD)?;
         crowd.signal(nix::libc::SIGKILL);
