@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
@@ -28,7 +29,10 @@ pub fn complain(program: &str, error: &Error) -> u8 {
             // A closed output is no reason for another error.
             let _ = error.print();
         }
-        _ => eprintln!("{program}: {} (see `--help`)", line(error)),
+        // Nor is a stderr that cannot be written.
+        _ => {
+            let _ = writeln!(io::stderr(), "{program}: {} (see `--help`)", line(error));
+        }
     }
     match error.use_stderr() {
         true => WRONG_USAGE,
