@@ -6,7 +6,7 @@
 
 use crate::logic::slots::LayoutError;
 use crate::logic::wire::{Rej, WireError, VERSION};
-use crate::verbs::pool::Outcome;
+use crate::verbs::operation::Outcome;
 use core::fmt;
 use kernel::prelude::*;
 

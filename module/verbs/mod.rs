@@ -6,7 +6,7 @@
 //! helpers of the kernel, and decides nothing; what the module does is in the files above it.
 //!
 //! Each file says which locks it takes, and what may sleep or allocate. References point one way,
-//! so that things go in the only right order by themselves: a posted [`pool`] slot needs its
+//! so that things go in the only right order by themselves: a posted [`slot`] needs its
 //! [`qp`], that its [`cq`] and [`pd`], those their [`cm`] identifier, and that keeps the device.
 
 use kernel::prelude::*;
@@ -17,6 +17,7 @@ mod cq;
 pub(crate) mod debugfs;
 mod dma;
 pub(crate) mod mail;
+pub(crate) mod operation;
 pub(crate) mod params;
 mod pd;
 pub(crate) mod pool;
@@ -24,6 +25,7 @@ pub(crate) mod qp;
 pub(crate) mod reclaim;
 pub(crate) mod scratch;
 pub(crate) mod singleton;
+mod slot;
 pub(crate) mod swap;
 pub(crate) mod wait;
 pub(crate) mod work;

@@ -1,21 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Preallocated work requests: who owns what while an adapter is at it.
+//! Operations of a kind on one queue pair: who gets a slot, what is posted together, what ends.
 //!
 //! C header: `include/rdma/ib_verbs.h`.
 //!
 //! Lock: `Pool::order`, a spinlock that is never taken in interrupts; the queue pair's own is
-//! taken inside it. Slots are claimed by atomics. Allocates only in [`Pool::new`]; all else may
-//! be called where reclaim is.
-//!
-//! The life of a slot:
-//!
-//! - free: its bit in `claimed` is clear. Nobody looks at what is in it.
-//! - claimed: the bit is set, and who set it owns the slot.
-//! - held: in `Order::queue`, and owned by who has the lock.
-//! - posted: the adapter owns the memory, the slot's `ib_cqe` and `posted`, until [`done`] or
-//!   until its queue pair was drained. There is no other way back: a timeout does not end it, and
-//!   [`Qp`](super::qp::Qp) waits for both before it goes.
+//! taken inside it. Slots, whose life [`slot`](super::slot) tells, are claimed by atomics.
+//! Allocates only in [`Pool::new`]; all else may be called where reclaim is.
 //!
 //! Which of them share a work request, and which a completion ends, is what [`SendQueue`] says.
 //!
@@ -26,80 +17,18 @@
 
 use super::bindings;
 use super::dma::{Direction, Mapping};
+use super::operation::{Memory as _, Operation, Outcome, Times};
 use super::qp::Qp;
+use super::slot::{Posted, Slot};
 use crate::driver::now_ns;
 use crate::logic::bitmap::Bitmap;
 pub(crate) use crate::logic::bitmap::MAX_SLOTS;
 use crate::logic::send_queue::{Ending, Held, SendQueue, Slots};
 pub(crate) use crate::logic::send_queue::{Route, Verb};
-use core::cell::UnsafeCell;
-use core::ptr::{self, NonNull};
+use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::prelude::*;
 use kernel::sync::{new_spinlock, Arc, SpinLock};
-use kernel::types::Opaque;
-
-/// Memory that can be lent to an adapter, by value.
-///
-/// # Safety
-///
-/// The page stays allocated, and where it is, as long as the object is not dropped.
-pub(crate) unsafe trait Memory: Send + 'static {
-    /// The page.
-    fn page(&self) -> NonNull<bindings::page>;
-}
-
-/// A kind of operation: what it moves and what to do afterwards.
-pub(crate) trait Operation: 'static {
-    /// What is moved.
-    type Memory: Memory;
-    /// What to know about it afterwards.
-    type Context: Send + 'static;
-
-    /// The adapter has done with it. Called by the completion queue's work; may sleep. `times` are
-    /// there if the bytes arrived.
-    fn completed(
-        memory: Self::Memory,
-        context: Self::Context,
-        outcome: Outcome,
-        times: Option<Times>,
-    );
-}
-
-/// When a list of operations was where, in nanoseconds.
-#[derive(Clone, Copy)]
-pub(crate) struct Times {
-    /// Its first one was held back; 0 where none is.
-    pub(crate) held: u64,
-    /// It was about to be posted.
-    pub(crate) posted: u64,
-    /// Its completion, or that of a part of it, came.
-    pub(crate) ended: u64,
-    /// This operation is the last one that it ended.
-    pub(crate) last: bool,
-}
-
-/// How an operation ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Outcome(bindings::ib_wc_status);
-
-impl Outcome {
-    /// The queue pair was gone before it could be done.
-    pub(crate) fn flushed() -> Outcome {
-        Outcome(bindings::ib_wc_status_IB_WC_WR_FLUSH_ERR)
-    }
-
-    /// Whether the bytes arrived.
-    pub(crate) fn is_ok(self) -> bool {
-        self.0 == bindings::ib_wc_status_IB_WC_SUCCESS
-    }
-
-    /// The status in words.
-    pub(crate) fn message(self) -> &'static str {
-        // SAFETY: Answers a static string for every number.
-        unsafe { super::text(bindings::ib_wc_status_msg(self.0)) }
-    }
-}
 
 fn opcode(verb: Verb) -> bindings::ib_wr_opcode {
     match verb {
@@ -121,65 +50,6 @@ pub(crate) struct Refused<O: Operation> {
 pub(crate) struct GivenBack<O: Operation> {
     pool: Arc<Pool<O>>,
     slots: Slots,
-}
-
-struct Posted<O: Operation> {
-    // Keeps the slot's memory until the completion.
-    pool: Arc<Pool<O>>,
-    memory: O::Memory,
-    context: O::Context,
-    // `None` for what was refused.
-    mapping: Option<Mapping>,
-}
-
-struct Slot<O: Operation> {
-    cqe: Opaque<bindings::ib_cqe>,
-    // For the READ behind it.
-    fence: Opaque<bindings::ib_cqe>,
-    index: u8,
-    // When it must have completed, in the caller's clock; `u64::MAX` while free.
-    due: AtomicU64,
-    // Of the list that it was posted with.
-    held_ns: AtomicU64,
-    posted_ns: AtomicU64,
-    // Alone, or with those that are held behind it.
-    request: UnsafeCell<bindings::ib_rdma_wr>,
-    sge: UnsafeCell<bindings::ib_sge>,
-    posted: UnsafeCell<Option<Posted<O>>>,
-}
-
-impl<O: Operation> Slot<O> {
-    fn new(index: u8) -> Slot<O> {
-        Slot {
-            cqe: Opaque::new(bindings::ib_cqe {
-                done: Some(done::<O>),
-            }),
-            fence: Opaque::new(bindings::ib_cqe {
-                done: Some(fenced::<O>),
-            }),
-            index,
-            due: AtomicU64::new(u64::MAX),
-            held_ns: AtomicU64::new(0),
-            posted_ns: AtomicU64::new(0),
-            request: UnsafeCell::new(bindings::ib_rdma_wr::default()),
-            sge: UnsafeCell::new(bindings::ib_sge::default()),
-            posted: UnsafeCell::new(None),
-        }
-    }
-
-    fn times(&self, ended: u64) -> Times {
-        Times {
-            held: self.held_ns.load(Ordering::Relaxed),
-            posted: self.posted_ns.load(Ordering::Relaxed),
-            ended,
-            last: false,
-        }
-    }
-
-    fn wr(&self) -> *mut bindings::ib_send_wr {
-        // SAFETY: Only names a field.
-        unsafe { ptr::addr_of_mut!((*self.request.get()).wr) }
-    }
 }
 
 struct Order {
@@ -205,9 +75,8 @@ pub(crate) struct Signals {
 ///
 /// # Invariants
 ///
-/// `slots` never moves or changes its length, each slot's `index` is its own, `cqe.done` is
-/// [`done`] of this kind of operation and `fence.done` [`fenced`]. `claimed` has as many slots. What is
-/// in `Order` is not free, and in it once.
+/// `slots` never moves or changes its length, and each slot's `index` is its own. `claimed` has as
+/// many. What is in `Order` is not free, and in it once.
 #[pin_data]
 pub(crate) struct Pool<O: Operation> {
     slots: KVec<Slot<O>>,
@@ -463,7 +332,7 @@ impl<O: Operation> Pool<O> {
         }
         // SAFETY: The list and the completions that it names are in the slots, which stay by the
         // references in `Posted`; its pieces are copied by the call. The memory stays, mapped, until
-        // `done` or until the queue pair is drained; the sink as long as the queue pair.
+        // its completion or until the queue pair is drained; the sink as long as the queue pair.
         let result = unsafe { qp.post_send(first.wr()) };
         let refused = result.err().and_then(|(bad, _)| {
             let is_bad = |slot: &Slot<O>| ptr::eq(slot.wr(), bad);
@@ -525,7 +394,7 @@ impl<O: Operation> Pool<O> {
     }
 
     /// Ends everything up to a slot.
-    fn completed(&self, index: u8, outcome: Outcome) {
+    pub(super) fn completed(&self, index: u8, outcome: Outcome) {
         self.completions.fetch_add(1, Ordering::Relaxed);
         let last = self.slot(index).filter(|_| outcome.is_ok());
         let times = last.map(|slot| slot.times(now_ns()));
@@ -549,54 +418,4 @@ impl<O: Operation> Iterator for GivenBack<O> {
         // SAFETY: Taken out of `Order` when this was made.
         unsafe { self.pool.take(index) }
     }
-}
-
-/// A slot's completion.
-///
-/// # Safety
-///
-/// Called by the completion queue, with the `ib_cqe` of a slot that was posted, in the order of
-/// the posts, and once at most for each.
-unsafe extern "C" fn done<O: Operation>(_cq: *mut bindings::ib_cq, wc: *mut bindings::ib_wc) {
-    // SAFETY: By this function's contract `wc` is valid and holds what was posted.
-    let (cqe, outcome) = unsafe { ((*wc).__bindgen_anon_1.wr_cqe, Outcome((*wc).status)) };
-    let cqe: *mut Opaque<bindings::ib_cqe> = cqe.cast();
-    // SAFETY: Every `ib_cqe` posted with this function is that of a `Slot<O>`.
-    let slot = unsafe { &*kernel::container_of!(cqe, Slot<O>, cqe) };
-    // SAFETY: The adapter gave the slot back, to this call.
-    let Some(pool) = (unsafe {
-        (*slot.posted.get())
-            .as_ref()
-            .map(|posted| posted.pool.clone())
-    }) else {
-        return;
-    };
-    pool.completed(slot.index, outcome);
-}
-
-/// The READ behind the last one of a list was answered, or was not.
-///
-/// # Safety
-///
-/// Called by the completion queue, with the `fence` of a slot that was posted as the last one of a
-/// list, and once at most for each list.
-unsafe extern "C" fn fenced<O: Operation>(_cq: *mut bindings::ib_cq, wc: *mut bindings::ib_wc) {
-    // SAFETY: By this function's contract `wc` is valid and holds what was posted.
-    let (cqe, outcome) = unsafe { ((*wc).__bindgen_anon_1.wr_cqe, Outcome((*wc).status)) };
-    if !outcome.is_ok() {
-        // If the WRITE before it has failed too, the slot may be another one's by now.
-        return;
-    }
-    let cqe: *mut Opaque<bindings::ib_cqe> = cqe.cast();
-    // SAFETY: Every `ib_cqe` posted with this function is that of a `Slot<O>`.
-    let slot = unsafe { &*kernel::container_of!(cqe, Slot<O>, fence) };
-    // SAFETY: Posted, and not ended by anything but this call.
-    let Some(pool) = (unsafe {
-        (*slot.posted.get())
-            .as_ref()
-            .map(|posted| posted.pool.clone())
-    }) else {
-        return;
-    };
-    pool.completed(slot.index, outcome);
 }

@@ -5,7 +5,7 @@
 //! Takes no lock. [`Scratch::new`] allocates and may sleep, nothing else does.
 
 use super::bindings;
-use super::pool::Memory;
+use super::operation::Memory;
 use core::ptr::NonNull;
 use kernel::page::{Page, PAGE_SIZE};
 use kernel::prelude::*;

@@ -9,7 +9,7 @@
 //! loads take no lock here. Nothing is allocated after [`Registration::new`].
 
 use super::bindings;
-use super::pool::Memory;
+use super::operation::Memory;
 use core::mem;
 use core::ptr::NonNull;
 use kernel::error::to_result;
