@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::process::ExitCode;
+use std::process::exit;
 
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
@@ -14,10 +14,10 @@ use clap::error::{Error, ErrorKind};
 /// What a program ends with when its command line is wrong.
 pub const WRONG_USAGE: u8 = 2;
 
-/// The command line of `program`, or what it ends with instead: with 0 where
-/// help or a version was asked for.
-pub fn parse<C: Parser>(program: &str) -> Result<C, ExitCode> {
-    C::try_parse().map_err(|error| ExitCode::from(complain(program, &error)))
+/// The command line of `program`. As [`Parser::parse`], ends the process where
+/// it is wrong, and with 0 where help or a version was asked for.
+pub fn parse<C: Parser>(program: &str) -> C {
+    C::try_parse().unwrap_or_else(|error| exit(i32::from(complain(program, &error))))
 }
 
 /// Prints what is wrong with a command line on one line of stderr, or the help

@@ -140,10 +140,7 @@ impl From<Asking> for Interface {
 }
 
 fn main() -> ExitCode {
-    let cli: Cli = match rapidswap_cli::parse("rapidswap-kernel") {
-        Ok(cli) => cli,
-        Err(code) => return code,
-    };
+    let cli: Cli = rapidswap_cli::parse("rapidswap-kernel");
     match run(cli.command.unwrap_or(Command::Build(cli.build))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -15,10 +15,7 @@ use std::process::ExitCode;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli: Cli = match rapidswap_cli::parse("rxe-setup") {
-        Ok(cli) => cli,
-        Err(code) => return code,
-    };
+    let cli: Cli = rapidswap_cli::parse("rxe-setup");
     let done = match cli.command {
         Command::Link(options) => link::run(&options),
         Command::Prove(options) => prove::run(&options.sides, options.count),

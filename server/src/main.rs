@@ -18,10 +18,7 @@ use tracing_subscriber::EnvFilter;
 use cli::{Cli, Command, Probe};
 
 fn main() -> ExitCode {
-    let cli: Cli = match rapidswap_cli::parse("remoteswap-server") {
-        Ok(cli) => cli,
-        Err(code) => return code,
-    };
+    let cli: Cli = rapidswap_cli::parse("remoteswap-server");
     let filter =
         EnvFilter::try_from_env("REMOTESWAP_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()

@@ -40,10 +40,7 @@ impl Which {
 }
 
 fn main() -> ExitCode {
-    let arguments: Arguments = match rapidswap_cli::parse("rapidswap-images") {
-        Ok(arguments) => arguments,
-        Err(code) => return code,
-    };
+    let arguments: Arguments = rapidswap_cli::parse("rapidswap-images");
     let answer = match arguments.command {
         Command::Build(which) => rapidswap_images::ensure(which.machine(), &Reporter::auto())
             .map(|image| image.root.display().to_string()),

@@ -83,10 +83,7 @@ struct Outcome {
 }
 
 fn main() -> ExitCode {
-    let cli: Cli = match rapidswap_cli::parse("demo") {
-        Ok(cli) => cli,
-        Err(code) => return code,
-    };
+    let cli: Cli = rapidswap_cli::parse("demo");
     let reporter = Reporter::new(cli.events);
     match show(&cli, &reporter) {
         Ok(outcome) => {

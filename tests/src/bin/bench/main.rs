@@ -47,10 +47,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli: Cli = match rapidswap_cli::parse("bench") {
-        Ok(cli) => cli,
-        Err(code) => return code,
-    };
+    let cli: Cli = rapidswap_cli::parse("bench");
     let reporter = Reporter::new(cli.events);
     let done = match &cli.command {
         None => {
