@@ -167,6 +167,10 @@ mod tests {
             ),
             ("[    1.000000] kernel BUG at mm/swapfile.c:100!", Bug),
             (
+                "[    1.000000] BUG kmalloc-64 (Not tainted): Poison overwritten",
+                Bug,
+            ),
+            (
                 "[   10.000000] WARNING: possible circular locking dependency detected",
                 Locking,
             ),

@@ -56,6 +56,8 @@ pub(super) const FORMS: &[(SplatKind, Place, &str)] = {
         (Warning, Start, "WARNING:"),
         (Bug, Start, "kernel BUG at"),
         (Bug, Start, "BUG:"),
+        // Of SLUB: the cache's name, and what is wrong with it.
+        (Bug, Start, "BUG "),
         (Bug, Start, "watchdog: BUG:"),
         (Bug, Start, "Bad page state"),
         (Bug, Start, "list_add corruption"),
