@@ -9,7 +9,7 @@ use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{Scene, on_cluster, scaled};
-use rapidswap_tests::setting::RAM_BACKEND;
+use rapidswap_tests::setting::{PAGE_CLUSTER, RAM_BACKEND, Setting, only_folios};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area;
 use rapidswap_tests::vmstat::Moved;
@@ -189,5 +189,45 @@ fn what_is_read_ahead_in_vain_is_asked_for_again() -> Result<()> {
             reads_ahead_in_vain(scene, fault, Kind::Anonymous)?;
         }
         Ok(())
+    })
+}
+
+/// Of a large folio that is on its way a page is taken back, so that the fault
+/// that waits for it begins again: slots that are left in use stay charged.
+#[test]
+fn a_fault_that_begins_again_leaves_its_slots_charged() -> Result<()> {
+    const ORDER: u32 = 4;
+    /// Of its 16 pages one is faulted in alone then, and one is gone.
+    const LEFT: u64 = 14;
+    on_cluster(|scene| {
+        let slow = ["size_mib=64", "fault_every=1", "delay_ms=1000"];
+        let swap = Arrangement::ram(scene, &slow)?;
+        let client = swap.client;
+        let fault = |fault: &str| client.write(&format!("{RAM_BACKEND}/load_fault"), fault);
+        let _only = only_folios(client, ORDER)?;
+        let _alone = Setting::new(client, PAGE_CLUSTER, "0")?;
+        let limit = Limit::new(client, LIMIT_MIB)?;
+        // From 2 MiB on memory is aligned to folios.
+        let mut program = Steps::start(&limit, 4, Kind::Anonymous)?;
+        program.run("huge 0..1024; fill 1 0..16; pageout 0..16; settle")?;
+        fault("delay")?;
+        // The load begins meanwhile, whoever is first.
+        let meanwhile = "fill 3 64..256; check 3 64..256; ".repeat(8);
+        let taken = program.run(&format!("fill 2 0..1 | {meanwhile}dontneed 8..9"));
+        fault("none")?;
+        taken?;
+        let moved = swap.moved()?;
+        ensure!(moved.loaded == 17, "the folio, and a page: {moved}");
+        let left = program.run("places 0..16")?.swapped;
+        let charged = limit.paged_out()?.bytes() >> 12;
+        ensure!(left == LEFT, "{left} left");
+        // The two that were freed may wait for others to be given back with.
+        ensure!(
+            (LEFT..=LEFT + 2).contains(&charged),
+            "{charged} of {left} charged"
+        );
+        program.end()?;
+        drop(limit);
+        swap.end()
     })
 }
