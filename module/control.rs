@@ -5,10 +5,12 @@
 //! They share the load queue pair. Lock: `Answer::result`, an innermost spinlock. [`ask`] sleeps
 //! and allocates; completions do neither.
 
+use crate::clock::now_ms;
 use crate::complaint::Complaint;
 use crate::driver;
 use crate::latency;
 use crate::logic::wire::TableHeader;
+use crate::session;
 use crate::verbs::operation::{Operation, Outcome, Times};
 use crate::verbs::pool::{Pool, Refused, Route};
 use crate::verbs::qp::Qp;
@@ -88,7 +90,24 @@ impl Answer {
     }
 }
 
-/// Does one operation on a queue pair that only the caller uses, and waits for it.
+/// Posts one operation. The session ends with what an adapter does not take, and so does the
+/// operation.
+pub(crate) fn post(
+    pool: &Arc<Pool<Control>>,
+    qp: &Qp,
+    route: Route,
+    scratch: Scratch,
+    sink: Sink,
+    due: u64,
+) -> Result<(), Refused<Control>> {
+    pool.hold(qp, route, scratch, sink, due)?;
+    if let Err(error) = pool.commit(qp) {
+        session::fail(Complaint::Verbs("posting a READ", error));
+    }
+    Ok(())
+}
+
+/// Does one operation for the session's worker, and waits for it.
 pub(crate) fn ask(
     pool: &Arc<Pool<Control>>,
     qp: &Qp,
@@ -98,9 +117,11 @@ pub(crate) fn ask(
     timeout_ms: u32,
 ) -> Result<Scratch, Complaint> {
     let answer = Answer::new().map_err(|error| Complaint::Verbs(what, error))?;
-    let due = driver::now_ms() + u64::from(timeout_ms);
-    pool.post(qp, route, scratch, Sink::Answer(answer.clone()), due)
+    let due = now_ms() + u64::from(timeout_ms);
+    pool.hold(qp, route, scratch, Sink::Answer(answer.clone()), due)
         .map_err(|Refused { error, .. }| Complaint::Verbs(what, error))?;
+    pool.commit(qp)
+        .map_err(|error| Complaint::Verbs(what, error))?;
     match answer.wait(timeout_ms) {
         Some((scratch, outcome)) if outcome.is_ok() => Ok(scratch),
         Some((_, outcome)) => Err(Complaint::Failed(what, outcome)),

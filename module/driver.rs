@@ -12,7 +12,6 @@ use crate::store::Stores;
 use crate::verbs::singleton::{Installed, Singleton};
 use crate::verbs::swap::{AreaCell, Backend, Declined, Failed, LoadTicket, StoreTicket};
 use kernel::prelude::*;
-use kernel::time::Ktime;
 
 /// Everything.
 #[pin_data]
@@ -53,16 +52,6 @@ pub(crate) fn get() -> Option<&'static Driver> {
     DRIVER.get()
 }
 
-/// Milliseconds of a clock that never goes back.
-pub(crate) fn now_ms() -> u64 {
-    Ktime::ktime_get().to_ms() as u64
-}
-
-/// Nanoseconds of the same clock.
-pub(crate) fn now_ns() -> u64 {
-    Ktime::ktime_get().to_ns() as u64
-}
-
 impl Backend for Driver {
     fn instance() -> Option<&'static Driver> {
         get()
@@ -81,8 +70,6 @@ impl Backend for Driver {
         }
         (pages != 0).then_some(pages)
     }
-
-    fn detached(&self) {}
 
     fn store(&self, ticket: StoreTicket) -> Result<(), Declined> {
         self.stores.take(ticket, self.config.store_timeout_ms)

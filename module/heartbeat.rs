@@ -9,7 +9,7 @@
 //! [`Heartbeat::new`].
 
 use crate::complaint::Complaint;
-use crate::control::{Control, Sink};
+use crate::control::{self, Control, Sink};
 use crate::load::Loads;
 use crate::logic::wire::TableHeader;
 use crate::map::read_header;
@@ -62,9 +62,16 @@ impl Heartbeat {
             let sink = Sink::Heartbeat(*path.map().header());
             let due = now + u64::from(timeout_ms);
             scratch = scratch.take().and_then(|scratch| {
-                pool.post(path.qp(), path.map().header_route(), scratch, sink, due)
-                    .err()
-                    .map(|refused| refused.memory)
+                control::post(
+                    pool,
+                    path.qp(),
+                    path.map().header_route(),
+                    scratch,
+                    sink,
+                    due,
+                )
+                .err()
+                .map(|refused| refused.memory)
             });
         });
         if let Some(scratch) = scratch {

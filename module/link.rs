@@ -7,7 +7,9 @@
 use crate::dial::Line;
 use crate::logic::fifo::Fifo;
 use crate::map::Map;
+use crate::verbs::cm::CmId;
 use crate::verbs::qp::Qp;
+use kernel::error::Result;
 use kernel::sync::Arc;
 
 /// Sessions that are over and not yet destroyed.
@@ -22,14 +24,21 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// All requests are back when this returns.
-    pub(crate) fn end(&self) {
-        if let Some(line) = &self.load {
-            line.qp.end();
-        }
-        if let Some(qp) = &self.store {
-            qp.end();
-        }
+    fn qps(&self) -> impl Iterator<Item = &Arc<Qp>> {
+        let load = self.load.as_ref().map(|line| &line.qp);
+        load.into_iter().chain(&self.store)
+    }
+
+    /// All requests are back when this returns; where it fails, not before this is dropped.
+    pub(crate) fn end(&self) -> Result {
+        // One that fails is no reason to leave the other.
+        self.qps().map(|qp| qp.end()).fold(Ok(()), Result::and)
+    }
+
+    /// What keeps the devices by which memory is mapped.
+    pub(crate) fn ids(&self) -> [Option<Arc<CmId>>; 2] {
+        let mut ids = self.qps().map(|qp| qp.id());
+        [ids.next(), ids.next()]
     }
 }
 

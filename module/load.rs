@@ -13,10 +13,11 @@
 //! that does not answer keeps nobody from asking it for the page that he needs.
 //!
 //! Lock: `Loads::state`, a spinlock; the queue pair's own is taken inside it. Only
-//! [`Loads::accept`] sleeps, while too many loads are under way. Nothing is allocated.
+//! [`Loads::accept`] sleeps, while too many loads are under way. Allocates only in [`Loads::new`].
 
+use crate::clock::{now_ms, now_ns};
 use crate::complaint::Complaint;
-use crate::driver::{self, now_ms, now_ns};
+use crate::driver;
 use crate::errno;
 use crate::latency;
 use crate::logic::backlog::{Backlog, Stop, Waiting};
@@ -24,7 +25,7 @@ use crate::logic::credits::{Shared, Shares};
 use crate::map::Path;
 use crate::session;
 use crate::verbs::operation::{Operation, Outcome, Times};
-use crate::verbs::pool::{Pool, Refused, Signals, Verb};
+use crate::verbs::pool::{Pool, Refused, Signals, Verb, MAX_SLOTS};
 use crate::verbs::swap::{Failed, LoadTicket};
 use crate::verbs::wait::Credits;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -32,10 +33,13 @@ use kernel::prelude::*;
 use kernel::sync::{new_spinlock, Arc, SpinLock};
 use kernel::time::NSEC_PER_MSEC;
 
-/// Loads that may be under way at a time, out or waiting.
-const LIMIT: usize = 64;
-/// Of these, how many only loads on demand.
-const RESERVED: usize = 16;
+/// Loads that may be under way at a time, out or waiting. Who finds no room waits with the lock of
+/// his address space: so there is some for each of many threads that miss a server.
+const LIMIT: usize = 1024;
+/// Of these, how many may be read ahead, at most.
+const COMMON: usize = 48;
+/// How many may be out.
+const OUT: usize = MAX_SLOTS;
 /// How long others may wait for a credit, in milliseconds: with a lock held that others need.
 const OTHERS_WAIT_MS: u32 = 1000;
 /// READs that may be outstanding at a time, whatever the peer allows.
@@ -49,6 +53,31 @@ struct Load {
 impl Waiting for Load {
     fn due(&self) -> u64 {
         self.wish.due
+    }
+}
+
+/// Where loads wait.
+struct Places(KVec<Option<Load>>);
+
+impl Places {
+    fn new() -> Result<Places> {
+        let mut places = KVec::with_capacity(LIMIT, GFP_KERNEL)?;
+        for _ in 0..LIMIT {
+            places.push(None, GFP_KERNEL)?;
+        }
+        Ok(Places(places))
+    }
+}
+
+impl AsRef<[Option<Load>]> for Places {
+    fn as_ref(&self) -> &[Option<Load>] {
+        &self.0
+    }
+}
+
+impl AsMut<[Option<Load>]> for Places {
+    fn as_mut(&mut self) -> &mut [Option<Load>] {
+        &mut self.0
     }
 }
 
@@ -82,7 +111,7 @@ struct State {
     window: usize,
     // How long the session may take for one of them at least.
     patience_ms: u32,
-    waiting: Backlog<Load, LIMIT>,
+    waiting: Backlog<Load, Places>,
 }
 
 /// The load queue pair's traffic.
@@ -105,12 +134,12 @@ impl Loads {
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             state <- new_spinlock!(
-                State { path: None, window: 0, patience_ms: 0, waiting: Backlog::new() },
+                State { path: None, window: 0, patience_ms: 0, waiting: Backlog::of(Places::new()?) },
                 "remoteswap_loads"
             ),
-            common <- Credits::new((LIMIT - RESERVED) as u16),
-            reserved <- Credits::new(RESERVED as u16),
-            pool: Pool::new(LIMIT)?,
+            common <- Credits::new(COMMON as u16),
+            reserved <- Credits::new((LIMIT - COMMON) as u16),
+            pool: Pool::new(OUT)?,
             done: AtomicU64::new(0),
             errors: AtomicU64::new(0),
         })
@@ -192,24 +221,21 @@ impl Loads {
             let state = &mut *guard;
             let Some(path) = &state.path else { return };
             let now = now_ms();
-            // However late a load is, a session has its time for it.
-            let patience = now + u64::from(state.patience_ms);
+            // However soon or late a load's own time is over, a session has this for it: first the
+            // sign of life that stands behind it is missed.
+            let due = now + 2 * u64::from(state.patience_ms);
             let stop = state.waiting.pump(
                 now,
                 |load| path.page(Verb::Read, load.ticket.slot()),
                 |route| self.pool.has_room(path.qp(), route, state.window),
                 |Load { ticket, wish }, route| {
-                    let due = wish.due.max(patience);
                     let held = self.pool.hold(path.qp(), route, ticket, wish, due);
                     held.map_err(not_held)
                 },
             );
             let posted = self.pool.commit(path.qp());
             drop(guard);
-            if let Err((error, back)) = posted {
-                for (ticket, wish) in back {
-                    self.park(Load { ticket, wish });
-                }
+            if let Err(error) = posted {
                 session::fail(Complaint::Verbs("posting loads", error));
             }
             match stop {
@@ -234,7 +260,7 @@ impl Loads {
     }
 
     /// Ends all waiting loads: what they are for is gone.
-    pub(crate) fn abandon(&self) {
+    pub(crate) fn lose(&self) {
         self.end_waiting(Backlog::pop, EIO);
     }
 
@@ -281,7 +307,7 @@ impl Loads {
         }
     }
 
-    fn end_waiting(&self, next: impl Fn(&mut Backlog<Load, LIMIT>) -> Option<Load>, error: Error) {
+    fn end_waiting(&self, next: impl Fn(&mut Backlog<Load, Places>) -> Option<Load>, error: Error) {
         loop {
             let found = next(&mut self.state.lock().waiting);
             match found {

@@ -14,13 +14,16 @@
 //! 4. the connection manager's and the verbs' own, and the core's area lock
 //! 5. `Stores::path`, `Loads::state`: spinlocks, never one inside the other; posting is done under
 //!    them, so that who closes them knows that nobody posts
-//! 6. `Session::why`, `Session::dialing`, `Heartbeat::state`, `Answer::result`, `Mailbox::mail`: innermost spinlocks
+//! 6. `Pool::order`, a spinlock, and inside it the driver's own of the queue pair
+//! 7. `Session::why`, `Session::dialing`, `Heartbeat::state`, `Answer::result`, `Mailbox::mail`: innermost spinlocks
 //!
-//! Allocation: at load, and by the session's worker in a `NoReclaim` scope. Stores, loads and
-//! completions allocate nothing.
+//! Allocation: at load, by the session's worker in a `NoReclaim` scope, by the self-test, and when
+//! the module goes and no area is attached. Stores, loads and completions allocate nothing.
 
 use kernel::prelude::*;
 
+#[deny(unsafe_code)]
+mod clock;
 #[deny(unsafe_code)]
 mod complaint;
 #[deny(unsafe_code)]

@@ -15,11 +15,12 @@
 //! neither sleeps nor allocates, and has a workqueue of its own so that deadlines are kept while
 //! the worker waits for a connection.
 
+use crate::clock::now_ms;
 use crate::complaint::Complaint;
 use crate::config::Config;
 use crate::control::{self, Control};
 use crate::dial::{dial, Line};
-use crate::driver::{self, now_ms, Driver};
+use crate::driver::{self, Driver};
 use crate::heartbeat::Heartbeat;
 use crate::link::{Ended, Link};
 use crate::load;
@@ -133,7 +134,9 @@ impl Session {
         self.advance(driver, &mut progress, Event::Tick);
         if let Some(at) = progress.machine.wake_at() {
             let pause = at.saturating_sub(now_ms());
-            self.worker.schedule(pause.min(u64::from(u32::MAX)) as u32);
+            // Somebody may have asked for it meanwhile.
+            self.worker
+                .schedule_if_idle(pause.min(u64::from(u32::MAX)) as u32);
         }
     }
 
@@ -162,7 +165,7 @@ impl Session {
         let timeout_ms = driver.config.store_timeout_ms;
         match action {
             Action::None | Action::Finished => Ok(None),
-            Action::Connect { .. } => {
+            Action::Connect => {
                 let depth = load::DEPTH + control::DEPTH;
                 let line = self.dial(driver, progress, Role::Load, depth)?;
                 if usize::from(line.reads) <= control::READS {
@@ -241,7 +244,7 @@ impl Session {
         if lose {
             // Nothing is in flight: the last session's requests are all back, and this one has
             // none yet.
-            driver.loads.abandon();
+            driver.loads.lose();
             driver.area.lose();
         }
         let Config { ip, port, .. } = &driver.config;
@@ -265,11 +268,24 @@ impl Session {
         driver.stores.close();
         driver.loads.close();
         let link = mem::take(&mut progress.link);
-        link.end();
+        let ids = link.ids();
+        let link = match link.end() {
+            Ok(()) => Some(link),
+            Err(error) => {
+                let error = error.to_errno();
+                pr_warn!("a queue pair could not be ended (error {error}) and is destroyed\n");
+                // Until then the adapter may still move what it has not given back.
+                drop(link);
+                None
+            }
+        };
         driver.stores.drained();
         driver.loads.drained();
         self.control.abandon();
-        progress.ended.put(link);
+        drop(ids);
+        if let Some(link) = link {
+            progress.ended.put(link);
+        }
         // What failed meanwhile did so because of this.
         self.why.lock().take();
     }
@@ -313,7 +329,7 @@ impl Session {
         if overdue(driver.stores.first_due()) {
             self.fail(Complaint::Overdue("store"));
         } else if overdue(self.control.first_due()) {
-            self.fail(Complaint::Overdue("sign of life"));
+            self.fail(Complaint::Overdue("READ of the module's own"));
         } else if overdue(driver.loads.first_due()) {
             self.fail(Complaint::Overdue("load"));
         }

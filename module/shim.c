@@ -7,6 +7,7 @@
 
 #include <linux/completion.h>
 #include <linux/debugfs.h>
+#include <linux/error-injection.h>
 #include <linux/module.h>
 #include <linux/page-flags.h>
 #include <linux/sched/mm.h>
@@ -62,11 +63,19 @@ void remoteswap_shim_params(struct remoteswap_params *params)
 	};
 }
 
-int remoteswap_shim_post_send(struct ib_qp *qp, const struct ib_send_wr *wr,
-			      const struct ib_send_wr **bad)
+int remoteswap_shim_post_send(struct ib_qp *qp, const struct ib_send_wr *wr)
 {
-	return ib_post_send(qp, wr, bad);
+	return ib_post_send(qp, wr, NULL);
 }
+ALLOW_ERROR_INJECTION(remoteswap_shim_post_send, ERRNO);
+
+int remoteswap_shim_to_error(struct ib_qp *qp)
+{
+	struct ib_qp_attr attr = { .qp_state = IB_QPS_ERR };
+
+	return ib_modify_qp(qp, &attr, IB_QP_STATE);
+}
+ALLOW_ERROR_INJECTION(remoteswap_shim_to_error, ERRNO);
 
 u64 remoteswap_shim_map_page(struct ib_device *device, struct page *page,
 			     unsigned long offset, size_t len,
@@ -79,6 +88,7 @@ int remoteswap_shim_map_error(struct ib_device *device, u64 addr)
 {
 	return ib_dma_mapping_error(device, addr);
 }
+ALLOW_ERROR_INJECTION(remoteswap_shim_map_error, TRUE);
 
 void remoteswap_shim_unmap_page(struct ib_device *device, u64 addr, size_t len,
 				enum dma_data_direction direction)

@@ -32,8 +32,8 @@ struct remoteswap_params {
 
 void remoteswap_shim_params(struct remoteswap_params *params);
 
-int remoteswap_shim_post_send(struct ib_qp *qp, const struct ib_send_wr *wr,
-			      const struct ib_send_wr **bad);
+int remoteswap_shim_post_send(struct ib_qp *qp, const struct ib_send_wr *wr);
+int remoteswap_shim_to_error(struct ib_qp *qp);
 u64 remoteswap_shim_map_page(struct ib_device *device, struct page *page,
 			     unsigned long offset, size_t len,
 			     enum dma_data_direction direction);

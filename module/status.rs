@@ -5,8 +5,9 @@
 //! Lock: `Selftest::latencies`, a mutex, outermost. The self-test sleeps and allocates; the
 //! numbers of the status are read without a lock, one by one.
 
-use crate::control::{Answer, Sink};
-use crate::driver::{self, now_ms, now_ns, Driver};
+use crate::clock::{now_ms, now_ns};
+use crate::control::{self, Answer, Sink};
+use crate::driver::{self, Driver};
 use crate::errno;
 use crate::latency;
 use crate::verbs::debugfs::Files;
@@ -100,7 +101,7 @@ impl Selftest {
                 let slot = index % path.map().pages();
                 let route = path.page(Verb::Read, slot).ok_or(EIO)?;
                 let pool = &driver.session.control;
-                pool.post(path.qp(), route, scratch, sink, due)
+                control::post(pool, path.qp(), route, scratch, sink, due)
                     .map_err(|refused| refused.error)
             });
             posted.ok_or_else(errno::not_connected)??;

@@ -17,14 +17,15 @@
 //!
 //! Lock: `Stores::path`, a spinlock; the queue pair's own is taken inside it.
 
+use crate::clock::{now_ms, now_ns};
 use crate::complaint::Complaint;
-use crate::driver::{self, now_ms, now_ns};
+use crate::driver;
 use crate::latency;
 use crate::logic::credits::{Credit, Semaphore as _};
 use crate::map::Path;
 use crate::session;
 use crate::verbs::operation::{Operation, Outcome, Times};
-use crate::verbs::pool::{GivenBack, Pool, Signals, Verb, MAX_SLOTS};
+use crate::verbs::pool::{Pool, Signals, Verb, MAX_SLOTS};
 use crate::verbs::swap::{Declined, StoreTicket};
 use crate::verbs::wait::Credits;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -99,9 +100,8 @@ impl Stores {
         };
         let posted = self.pool.commit(open.qp());
         drop(path);
-        if let Err((error, back)) = posted {
+        if let Err(error) = posted {
             session::fail(Complaint::Verbs("posting stores", error));
-            self.fail(back);
         }
     }
 
@@ -141,12 +141,6 @@ impl Stores {
             }
             (refused.memory, refused.context)
         })
-    }
-
-    fn fail(&self, back: GivenBack<Store>) {
-        for (ticket, credit) in back {
-            self.completed(ticket, credit, Outcome::flushed());
-        }
     }
 
     /// When the first of the posted ones must be done.

@@ -3,7 +3,7 @@
 //! Completion queue.
 //!
 //! C header: `include/rdma/ib_verbs.h`. Takes no lock of ours; allocates and sleeps, so it is
-//! made and dropped by the session's worker only.
+//! made and dropped by the session's worker only, and at the module's exit.
 
 use super::bindings;
 use super::cm::CmId;

@@ -86,8 +86,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants. Mappings live in held and posted slots only, and a queue
-        // pair waits for those before it lets its device go.
+        // SAFETY: By the type invariants. Mappings live in slots, which are emptied before the
+        // identifiers of their queue pairs go, and in queue pairs.
         unsafe {
             bindings::remoteswap_shim_unmap_page(
                 self.device.as_ptr(),

@@ -24,8 +24,8 @@ pub(crate) trait Operation: 'static {
     /// What to know about it afterwards.
     type Context: Send + 'static;
 
-    /// The adapter has done with it. Called by the completion queue's work; may sleep. `times` are
-    /// there if the bytes arrived.
+    /// The adapter has done with it. Called by the completion queue's work, or by who ends a session;
+    /// may sleep. `times` are there if the bytes arrived.
     fn completed(
         memory: Self::Memory,
         context: Self::Context,

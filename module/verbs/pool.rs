@@ -20,12 +20,11 @@ use super::dma::{Direction, Mapping};
 use super::operation::{Memory as _, Operation, Outcome, Times};
 use super::qp::Qp;
 use super::slot::{Posted, Slot};
-use crate::driver::now_ns;
+use crate::clock::now_ns;
 use crate::logic::bitmap::Bitmap;
 pub(crate) use crate::logic::bitmap::MAX_SLOTS;
-use crate::logic::send_queue::{Ending, Held, SendQueue, Slots};
+use crate::logic::send_queue::{Ending, Held, SendQueue};
 pub(crate) use crate::logic::send_queue::{Route, Verb};
-use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::prelude::*;
 use kernel::sync::{new_spinlock, Arc, SpinLock};
@@ -44,12 +43,6 @@ pub(crate) struct Refused<O: Operation> {
     pub(crate) memory: O::Memory,
     pub(crate) context: O::Context,
     pub(crate) error: Error,
-}
-
-/// Operations for which no completion comes, to be ended by whoever gets this.
-pub(crate) struct GivenBack<O: Operation> {
-    pool: Arc<Pool<O>>,
-    slots: Slots,
 }
 
 struct Order {
@@ -122,33 +115,8 @@ impl<O: Operation> Pool<O> {
         )
     }
 
-    /// Maps the memory and hands it to the adapter, which finishes it by
+    /// Maps the memory. The adapter gets it with the next [`Pool::commit`], and finishes it by
     /// [`Operation::completed`]. `due` is what [`Pool::first_due`] compares.
-    pub(crate) fn post(
-        self: &Arc<Self>,
-        qp: &Qp,
-        route: Route,
-        memory: O::Memory,
-        context: O::Context,
-        due: u64,
-    ) -> Result<(), Refused<O>> {
-        let slot = self.fill(qp, route, memory, context, due)?;
-        let mut order = self.order.lock();
-        self.hold_slot(&mut order, qp, slot, &route);
-        let posted = self.flush(&mut order, qp);
-        drop(order);
-        posted.or_else(|(error, mut back)| match back.next() {
-            Some((memory, context)) => Err(Refused {
-                memory,
-                context,
-                error,
-            }),
-            None => Ok(()),
-        })
-    }
-
-    /// As [`Pool::post`], but the adapter gets it with the next [`Pool::commit`]. A pool is used
-    /// in one of the two ways.
     pub(crate) fn hold(
         self: &Arc<Self>,
         qp: &Qp,
@@ -173,21 +141,21 @@ impl<O: Operation> Pool<O> {
         !self.claimed.is_full() && self.order.lock().queue.has_room(route, pieces, most)
     }
 
-    /// Posts all that is held: one doorbell, and for WRITEs one completion.
-    pub(crate) fn commit(self: &Arc<Self>, qp: &Qp) -> Result<(), (Error, GivenBack<O>)> {
+    /// Posts all that is held: one doorbell, and for WRITEs one completion. Where that fails the
+    /// session is to end: what was held ends with it, and nothing more is posted before.
+    pub(crate) fn commit(&self, qp: &Qp) -> Result {
         self.flush(&mut self.order.lock(), qp)
     }
 
     /// Ends what is held, or was posted on a queue pair that has been drained since. To be called
     /// before the queue pair goes.
-    pub(crate) fn abandon(self: &Arc<Self>) {
-        let slots = self.order.lock().queue.abandon();
-        let back = GivenBack {
-            pool: self.clone(),
-            slots,
-        };
-        for (memory, context) in back {
-            O::completed(memory, context, Outcome::flushed(), None);
+    pub(crate) fn abandon(&self) {
+        let mut slots = self.order.lock().queue.abandon();
+        while let Some(index) = slots.pop() {
+            // SAFETY: Just taken out; the adapter has nothing any more.
+            if let Some((memory, context)) = unsafe { self.take(index) } {
+                O::completed(memory, context, Outcome::flushed(), None);
+            }
         }
     }
 
@@ -251,7 +219,7 @@ impl<O: Operation> Pool<O> {
             pool: self.clone(),
             memory,
             context,
-            mapping: Some(mapping),
+            mapping,
         };
         // SAFETY: The slot is claimed, so all in it is this function's.
         unsafe {
@@ -295,7 +263,7 @@ impl<O: Operation> Pool<O> {
         }
     }
 
-    fn flush(self: &Arc<Self>, order: &mut Order, qp: &Qp) -> Result<(), (Error, GivenBack<O>)> {
+    fn flush(&self, order: &mut Order, qp: &Qp) -> Result {
         let Some(batch) = order.queue.batch() else {
             return Ok(());
         };
@@ -334,23 +302,8 @@ impl<O: Operation> Pool<O> {
         // references in `Posted`; its pieces are copied by the call. The memory stays, mapped, until
         // its completion or until the queue pair is drained; the sink as long as the queue pair.
         let result = unsafe { qp.post_send(first.wr()) };
-        let refused = result.err().and_then(|(bad, _)| {
-            let is_bad = |slot: &Slot<O>| ptr::eq(slot.wr(), bad);
-            let mut requests = order.queue.held_requests();
-            requests.find(|request| self.slot(*request).is_some_and(is_bad))
-        });
-        let slots = order.queue.posted(refused);
-        for slot in slots.iter().filter_map(|index| self.slot(*index)) {
-            // The device may be gone when whoever gets them comes to it.
-            // SAFETY: Just taken out of `order`, and not given to anybody yet.
-            if let Some(posted) = unsafe { &mut *slot.posted.get() } {
-                posted.mapping = None;
-            }
-        }
-        result.map_err(|(_, error)| {
-            let pool = self.clone();
-            (error, GivenBack { pool, slots })
-        })
+        order.queue.posted(result.is_ok());
+        result
     }
 
     fn slot(&self, index: u8) -> Option<&Slot<O>> {
@@ -398,7 +351,7 @@ impl<O: Operation> Pool<O> {
         self.completions.fetch_add(1, Ordering::Relaxed);
         let last = self.slot(index).filter(|_| outcome.is_ok());
         let times = last.map(|slot| slot.times(now_ns()));
-        let mut ending = Ending::of(index);
+        let mut ending = Ending::of(index, &self.order.lock().queue);
         while let Some(next) = self.end_next(&mut ending) {
             // SAFETY: Just taken out; the adapter has done with it, by what `SendQueue` says.
             if let Some((memory, context)) = unsafe { self.take(next) } {
@@ -407,15 +360,5 @@ impl<O: Operation> Pool<O> {
                 O::completed(memory, context, outcome, times);
             }
         }
-    }
-}
-
-impl<O: Operation> Iterator for GivenBack<O> {
-    type Item = (O::Memory, O::Context);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let index = self.slots.pop()?;
-        // SAFETY: Taken out of `Order` when this was made.
-        unsafe { self.pool.take(index) }
     }
 }

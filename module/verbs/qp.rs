@@ -4,8 +4,8 @@
 //!
 //! C header: `include/rdma/ib_verbs.h`, `include/rdma/rdma_cm.h`.
 //!
-//! Made and dropped by the session's worker only, which may sleep and allocate. Posting takes
-//! the driver's own lock, innermost, and neither sleeps nor allocates.
+//! Made and dropped by the session's worker, and at the module's exit: both may sleep and allocate.
+//! Posting takes the driver's own lock, innermost, and neither sleeps nor allocates.
 
 use super::bindings;
 use super::cm::CmId;
@@ -120,20 +120,16 @@ impl Qp {
         Ok(Arc::new(qp, GFP_KERNEL)?)
     }
 
-    /// Posts a list of work requests. Where it fails, all before the one that it names are posted.
+    /// Posts a list of work requests. Where it fails, some of them may be posted all the same: not
+    /// every driver tells which.
     ///
     /// # Safety
     ///
     /// The list is valid for the call. The `ib_cqe` of each and its memory stay until its end.
-    pub(super) unsafe fn post_send(
-        &self,
-        list: *const bindings::ib_send_wr,
-    ) -> Result<(), (*const bindings::ib_send_wr, Error)> {
-        let mut bad = list;
+    pub(super) unsafe fn post_send(&self, list: *const bindings::ib_send_wr) -> Result {
         self.used.store(true, Ordering::Relaxed);
         // SAFETY: By the type invariants and this function's contract.
-        to_result(unsafe { bindings::remoteswap_shim_post_send(self.raw.as_ptr(), list, &mut bad) })
-            .map_err(|error| (bad, error))
+        to_result(unsafe { bindings::remoteswap_shim_post_send(self.raw.as_ptr(), list) })
     }
 
     /// How many pieces of memory a work request may have.
@@ -146,19 +142,31 @@ impl Qp {
         most as usize
     }
 
-    /// Disconnects, and returns when the adapter has given back all that was posted.
+    /// Disconnects, and returns when the adapter has given back all that was posted. Where it fails
+    /// the adapter may not know that this is the end: then it has not given back anything until
+    /// this is dropped.
     ///
     /// Whoever may post must have stopped. What is posted all the same is waited for in `drop`.
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(&self) -> Result {
         if !self.ended.swap(true, Ordering::Relaxed) {
             self.id.disconnect();
         }
         if self.used.swap(false, Ordering::Relaxed) {
-            // Moves it to the error state, and waits for everything before its own request.
+            // `ib_drain_sq()` does the same, which may take memory, and does not say if it cannot.
+            //
+            // SAFETY: By the type invariants.
+            to_result(unsafe { bindings::remoteswap_shim_to_error(self.raw.as_ptr()) })?;
+            // Waits for everything before its own request.
             //
             // SAFETY: By the type invariants.
             unsafe { bindings::ib_drain_sq(self.raw.as_ptr()) };
         }
+        Ok(())
+    }
+
+    /// What keeps its device, by which memory is mapped.
+    pub(crate) fn id(&self) -> Arc<CmId> {
+        self.id.clone()
     }
 
     /// Where a READ goes that stands for the WRITEs before it, on a device where those complete
@@ -183,8 +191,9 @@ impl Qp {
 
 impl Drop for Qp {
     fn drop(&mut self) {
-        // Nobody else has the queue pair, so nobody posts.
-        self.end();
+        // Nobody else has the queue pair, so nobody posts; and without it there is no adapter left
+        // that has not given back something.
+        let _ = self.end();
         self.id.destroy_qp();
     }
 }

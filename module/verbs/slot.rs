@@ -10,8 +10,8 @@
 //! - claimed: the bit is set, and who set it owns the slot.
 //! - held: in the pool's `Order::queue`, and owned by who has its lock.
 //! - posted: the adapter owns the memory, the slot's `ib_cqe` and `posted`, until its completion
-//!   or until its queue pair was drained. There is no other way back: a timeout does not end it,
-//!   and [`Qp`](super::qp::Qp) waits for both before it goes.
+//!   or until its queue pair was drained or is gone. There is no other way back: a timeout does
+//!   not end it.
 
 use super::bindings;
 use super::dma::Mapping;
@@ -20,7 +20,6 @@ use super::pool::Pool;
 use core::cell::UnsafeCell;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
-use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::types::Opaque;
 
@@ -30,8 +29,7 @@ pub(super) struct Posted<O: Operation> {
     pub(super) pool: Arc<Pool<O>>,
     pub(super) memory: O::Memory,
     pub(super) context: O::Context,
-    /// `None` for what was refused.
-    pub(super) mapping: Option<Mapping>,
+    pub(super) mapping: Mapping,
 }
 
 /// Room for one operation.
@@ -98,6 +96,8 @@ impl<O: Operation> Slot<O> {
     ///
     /// The adapter gave the slot back, to the caller alone.
     unsafe fn completed(&self, outcome: Outcome) {
+        // Nothing, if the adapter tells of it twice.
+        //
         // SAFETY: By this function's contract.
         let posted = unsafe { (*self.posted.get()).as_ref() };
         // Beyond what is posted, which ends here.

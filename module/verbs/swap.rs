@@ -167,9 +167,6 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// is known. May sleep.
     fn attached(&self, slots: u64) -> Option<u64>;
 
-    /// It is gone: nothing is in flight, and no slot is in use. May sleep.
-    fn detached(&self);
-
     /// Stores a page with the next [`commit`](Backend::commit), which follows, or declines.
     /// Called by reclaim: does not allocate, and sleeps for a stated time at most.
     fn store(&self, ticket: StoreTicket) -> Result<(), Declined>;
@@ -292,7 +289,6 @@ unsafe extern "C" fn detach<B: Backend>(area: *mut bindings::remote_swap_area) {
     let mut attached = backend.area().area.lock();
     if matches!(&*attached, Some(Attached(known)) if known.as_ptr() == area) {
         *attached = None;
-        backend.detached();
     }
 }
 

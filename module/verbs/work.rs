@@ -60,6 +60,19 @@ impl Delayed {
         };
     }
 
+    /// Runs the function in `delay_ms`, unless it is due already.
+    pub(crate) fn schedule_if_idle(&self, delay_ms: u32) {
+        // SAFETY: By the type invariants.
+        unsafe {
+            bindings::queue_delayed_work_on(
+                kernel::bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
+                self.queue.as_ptr(),
+                self.raw.get(),
+                msecs_to_jiffies(delay_ms),
+            )
+        };
+    }
+
     /// Waits until the function does not run, and it never will again.
     pub(crate) fn stop(&self) {
         // SAFETY: By the type invariants.

@@ -9,6 +9,7 @@
 
 pub mod arrangement;
 pub mod artifacts;
+pub mod failing;
 pub mod guest;
 pub mod kernel_module;
 pub mod knobs;

@@ -4,7 +4,7 @@
 //!
 //! Takes no lock, allocates nothing. Times are those of any one clock.
 
-use super::fifo::Fifo;
+use super::fifo::Ring;
 use super::send_queue::Route;
 
 /// What can wait.
@@ -26,14 +26,13 @@ pub enum Stop<T, E> {
     Refused(T, E),
 }
 
-/// First in, first out, for up to `N`.
-pub struct Backlog<T, const N: usize>(Fifo<T, N>);
+/// First in, first out, for as many as `S` has places.
+pub struct Backlog<T, S>(Ring<T, S>);
 
-impl<T: Waiting, const N: usize> Backlog<T, N> {
-    /// Empty.
-    #[allow(clippy::new_without_default)]
-    pub const fn new() -> Self {
-        Backlog(Fifo::new())
+impl<T: Waiting, S: AsRef<[Option<T>]> + AsMut<[Option<T>]>> Backlog<T, S> {
+    /// Empty, with places that all are `None`.
+    pub fn of(places: S) -> Self {
+        Backlog(Ring::of(places))
     }
 
     /// How many wait.

@@ -1,25 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0
 
-//! A queue of fixed size.
+//! Queues of fixed size.
 //!
 //! Takes no lock, allocates nothing.
 
-/// First in, first out, for up to `N`.
-pub struct Fifo<T, const N: usize> {
-    items: [Option<T>; N],
+use core::marker::PhantomData;
+
+/// First in, first out, for as many as `S` has places.
+pub struct Ring<T, S> {
+    places: S,
     first: usize,
     len: usize,
+    items: PhantomData<T>,
 }
+
+/// One with `N` places of its own.
+pub type Fifo<T, const N: usize> = Ring<T, [Option<T>; N]>;
 
 impl<T, const N: usize> Fifo<T, N> {
     /// Empty.
     #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
-        Fifo {
-            items: [const { None }; N],
+        Ring {
+            places: [const { None }; N],
             first: 0,
             len: 0,
+            items: PhantomData,
         }
+    }
+}
+
+impl<T, S: AsRef<[Option<T>]> + AsMut<[Option<T>]>> Ring<T, S> {
+    /// Empty, with places that all are `None`.
+    pub fn of(places: S) -> Self {
+        Ring {
+            places,
+            first: 0,
+            len: 0,
+            items: PhantomData,
+        }
+    }
+
+    // The place `distance` behind the first.
+    fn at(&self, distance: usize) -> Option<usize> {
+        (self.first + distance).checked_rem(self.places.as_ref().len())
     }
 
     /// How many are in it.
@@ -34,27 +58,27 @@ impl<T, const N: usize> Fifo<T, N> {
 
     /// The one that is taken next.
     pub fn first(&self) -> Option<&T> {
-        self.items.get(self.first)?.as_ref()
+        self.places.as_ref().get(self.first)?.as_ref()
     }
 
     /// The one that was put last.
     pub fn last(&self) -> Option<&T> {
-        let last = (self.first + self.len.checked_sub(1)?) % N;
-        self.items.get(last)?.as_ref()
+        let last = self.at(self.len.checked_sub(1)?)?;
+        self.places.as_ref().get(last)?.as_ref()
     }
 
     /// All that are in it, from the first to the last.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        (0..self.len).filter_map(|at| self.items.get((self.first + at) % N)?.as_ref())
+        (0..self.len).filter_map(|at| self.places.as_ref().get(self.at(at)?)?.as_ref())
     }
 
     /// Puts one at the end; gives it back if there is no room.
     pub fn push(&mut self, item: T) -> Result<(), T> {
-        if self.len == N {
+        if self.len == self.places.as_ref().len() {
             return Err(item);
         }
-        let end = (self.first + self.len) % N;
-        match self.items.get_mut(end) {
+        let end = self.at(self.len);
+        match end.and_then(|end| self.places.as_mut().get_mut(end)) {
             Some(place) => *place = Some(item),
             None => return Err(item),
         }
@@ -64,8 +88,8 @@ impl<T, const N: usize> Fifo<T, N> {
 
     /// Takes the first.
     pub fn pop(&mut self) -> Option<T> {
-        let item = self.items.get_mut(self.first)?.take()?;
-        self.first = (self.first + 1) % N;
+        let item = self.places.as_mut().get_mut(self.first)?.take()?;
+        self.first = self.at(1)?;
         self.len -= 1;
         Some(item)
     }

@@ -126,6 +126,8 @@ pub struct SendQueue {
     // Posted and not completed.
     posted: Fifo<Piece, MAX_SLOTS>,
     requests: usize,
+    // Of what was posted last, the adapter may not have taken all.
+    is_cut: bool,
 }
 
 impl SendQueue {
@@ -137,6 +139,7 @@ impl SendQueue {
             last: None,
             posted: Fifo::new(),
             requests: 0,
+            is_cut: false,
         }
     }
 
@@ -148,12 +151,6 @@ impl SendQueue {
     /// The slots of those that are held.
     pub fn held(&self) -> impl Iterator<Item = u8> + '_ {
         self.held.iter().map(|piece| piece.slot)
-    }
-
-    /// The slots of the work requests that they make.
-    pub fn held_requests(&self) -> impl Iterator<Item = u8> + '_ {
-        let begin = self.held.iter().filter(|piece| piece.begins);
-        begin.map(|piece| piece.slot)
     }
 
     /// How many work requests are held or posted.
@@ -196,8 +193,11 @@ impl SendQueue {
         }
     }
 
-    /// What to post; `None` if nothing is held.
+    /// What to post; `None` if nothing is held, or nothing may follow what was posted.
     pub fn batch(&self) -> Option<Batch> {
+        if self.is_cut {
+            return None;
+        }
         let request = self.last.as_ref()?;
         Some(Batch {
             first: self.held.first()?.slot,
@@ -207,24 +207,17 @@ impl SendQueue {
         })
     }
 
-    /// The batch was posted; without the request in slot `refused` and those behind it, if there is
-    /// one. Hands out what was not.
-    pub fn posted(&mut self, refused: Option<u8>) -> Slots {
-        let mut back = Slots::new();
-        let mut taken = true;
+    /// The batch was given to the adapter, which has taken all of it or may not have. Not every
+    /// driver tells what it took: all ends as what was posted does, and since a completion of what
+    /// comes behind it would speak for it too, nothing does until all was [abandoned](Self::abandon).
+    pub fn posted(&mut self, all: bool) {
+        self.is_cut = !all;
+        // INVARIANT: None is held then.
         self.last = None;
-        // INVARIANT: None is held then, and those that are handed out are not counted.
         while let Some(piece) = self.held.pop() {
-            taken = taken && Some(piece.slot) != refused;
             // There is room for every slot.
-            if taken {
-                let _ = self.posted.push(piece);
-            } else {
-                self.requests -= usize::from(piece.begins);
-                let _ = back.push(piece.slot);
-            }
+            let _ = self.posted.push(piece);
         }
-        back
     }
 
     /// Hands out all, in order: none of them is going to complete.
@@ -239,6 +232,7 @@ impl SendQueue {
         // INVARIANT: Nothing is left.
         self.last = None;
         self.requests = 0;
+        self.is_cut = false;
         back
     }
 
@@ -257,9 +251,10 @@ impl SendQueue {
 pub struct Ending(Option<u8>);
 
 impl Ending {
-    /// By the completion of the operation in a slot, which is posted.
-    pub fn of(slot: u8) -> Ending {
-        Ending(Some(slot))
+    /// By the completion of the operation in a slot: nothing if that is not posted.
+    pub fn of(slot: u8, queue: &SendQueue) -> Ending {
+        let mut posted = queue.posted.iter();
+        Ending(posted.any(|piece| piece.slot == slot).then_some(slot))
     }
 
     /// Hands out the next: all that were posted before it, and last itself.

@@ -49,8 +49,7 @@ pub enum Event {
     StoreUp,
     /// Rejected, disconnected, a request failed or is overdue, a device left.
     Failed,
-    /// After [`Action::TearDown`]: every request has come back and both queue
-    /// pairs are gone.
+    /// After [`Action::TearDown`]: every request has come back.
     Drained,
     /// The module is to let go for good.
     Stop,
@@ -61,11 +60,8 @@ pub enum Event {
 pub enum Action {
     /// Nothing.
     None,
-    /// Connect the load queue pair with this session number.
-    Connect {
-        /// Higher than every one before.
-        session: u64,
-    },
+    /// Connect the load queue pair with [`Session::number`], higher than every one before.
+    Connect,
     /// READ the chunk table over the load queue pair.
     ReadTable,
     /// Connect the store queue pair with the same session number.
@@ -76,7 +72,7 @@ pub enum Action {
         lose: bool,
     },
     /// Stop posting, put both queue pairs to error, wait until every request
-    /// has come back, then destroy them and report [`Event::Drained`].
+    /// has come back, and report [`Event::Drained`].
     TearDown {
         /// First tell the server that the lease is not needed any more.
         release: bool,
@@ -101,26 +97,6 @@ enum Step {
     Load,
     Table,
     Store,
-}
-
-/// What becomes of a store right now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreVerdict {
-    /// Post it.
-    Post,
-    /// It goes to the swap device in this pass.
-    Decline,
-}
-
-/// What becomes of a load right now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoadVerdict {
-    /// Post it.
-    Post,
-    /// The page may yet be there: wait, up to the load's deadline.
-    Park,
-    /// It will never come.
-    Fail,
 }
 
 /// The session's state machine.
@@ -209,11 +185,6 @@ impl Session {
         matches!(self.state, State::Up { .. })
     }
 
-    /// Whether nothing is left to do.
-    pub fn is_stopped(&self) -> bool {
-        matches!(self.state, State::Stopped)
-    }
-
     /// The word for it in the status file.
     pub fn name(&self) -> &'static str {
         match self.state {
@@ -222,24 +193,6 @@ impl Session {
                 "connecting"
             }
             _ => "down",
-        }
-    }
-
-    /// What becomes of a store that is asked for now.
-    pub fn store(&self) -> StoreVerdict {
-        match self.state {
-            State::Up { .. } => StoreVerdict::Post,
-            _ => StoreVerdict::Decline,
-        }
-    }
-
-    /// What becomes of a load that is asked for now.
-    pub fn load(&self) -> LoadVerdict {
-        match self.state {
-            State::Up { .. } => LoadVerdict::Post,
-            State::Stopped => LoadVerdict::Fail,
-            _ if self.stopping => LoadVerdict::Fail,
-            _ => LoadVerdict::Park,
         }
     }
 
@@ -252,9 +205,7 @@ impl Session {
             deadline,
             step: Step::Load,
         };
-        Action::Connect {
-            session: self.number,
-        }
+        Action::Connect
     }
 
     fn advance(&mut self, deadline: u64, step: Step, action: Action) -> Action {
@@ -312,9 +263,4 @@ impl Session {
             State::Draining => Action::None,
         }
     }
-}
-
-/// Whether a request has been out for longer than it may be.
-pub fn overdue(posted: u64, limit: u64, now: u64) -> bool {
-    now.saturating_sub(posted) > limit
 }

@@ -2,6 +2,7 @@
 //! bring up nodes of their own, and those in [`vms`] need what only a virtual
 //! machine has; all others run on hosts as well.
 
+mod adapter_errors;
 mod advice;
 mod ahead;
 mod bad_input;

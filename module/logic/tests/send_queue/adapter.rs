@@ -2,7 +2,7 @@
 //! the memory: what the queue answers is done to linked lists here too.
 
 use remoteswap_logic::bitmap::MAX_SLOTS;
-use remoteswap_logic::send_queue::{Held, Route, SendQueue, Slots};
+use remoteswap_logic::send_queue::{Held, Route, SendQueue};
 use std::collections::VecDeque;
 
 /// A work request.
@@ -67,11 +67,10 @@ impl Adapter {
         request.completion = slot;
     }
 
-    /// As `Pool::flush`, by an adapter that takes so many requests at most. What it was given, and
-    /// what it gave back.
-    pub fn post(&mut self, queue: &mut SendQueue, most: usize) -> (Vec<Request>, Slots) {
+    /// As `Pool::flush`, by an adapter that takes so many requests at most. What it was given.
+    pub fn post(&mut self, queue: &mut SendQueue, most: usize) -> Vec<Request> {
         let Some(batch) = queue.batch() else {
-            return (Vec::new(), Slots::new());
+            return Vec::new();
         };
         self.slot(batch.request).signalled = true;
         let mut names = vec![batch.first];
@@ -80,7 +79,6 @@ impl Adapter {
             assert!(names.len() <= MAX_SLOTS, "the list has an end");
         }
         assert_eq!(names.last(), Some(&batch.request));
-        assert!(queue.held_requests().eq(names.iter().copied()));
         let list: Vec<_> = names.iter().map(|name| self.slot(*name).clone()).collect();
         let last = list.last().expect("one");
         assert_eq!(last.completion, batch.last);
@@ -90,8 +88,8 @@ impl Adapter {
                 .all(|(_, route)| route.verb == batch.verb)
         );
         self.posted.extend(list.iter().take(most).cloned());
-        let back = queue.posted(names.get(most).copied());
-        (list, back)
+        queue.posted(list.len() <= most);
+        list
     }
 
     /// Executes what was posted, up to something that completes: the next that asks for it, or with

@@ -34,8 +34,8 @@ enum Step {
     Shut {
         tells: bool,
     },
-    /// Of what waits.
-    Abandon,
+    /// What waits.
+    Lose,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -51,7 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..20u64).prop_map(Step::Pass),
         4 => (1..=LIMIT).prop_map(|window| Step::Open { window }),
         2 => any::<bool>().prop_map(|tells| Step::Shut { tells }),
-        1 => Just(Step::Abandon),
+        1 => Just(Step::Lose),
     ]
 }
 
@@ -119,7 +119,7 @@ fn act(traffic: &Traffic, verb: Verb, step: Step) {
         }
         Step::Open { window } => heal(traffic, window),
         Step::Shut { tells } => traffic.shut(tells),
-        Step::Abandon => traffic.abandon(),
+        Step::Lose => traffic.lose(),
     }
 }
 
@@ -145,7 +145,7 @@ proptest! {
             prop_assert_eq!(traffic.left(), (0, false));
         } else {
             traffic.shut(false);
-            traffic.abandon();
+            traffic.lose();
         }
         traffic.check();
         prop_assert_eq!(traffic.credits.get(), depth);

@@ -24,6 +24,9 @@ const TO_DISK: Duration = Duration::from_secs(20);
 /// From the end of the pause until stores go to the server again.
 const BACK: Duration = Duration::from_secs(60);
 
+/// How long a fault may wait where it cannot be killed.
+const KILLED: Duration = Duration::from_secs(5);
+
 /// What a program whose page was lost dies of: of the second if the page had
 /// what it needs to handle the first.
 const LOST: [i32; 2] = [nix::libc::SIGBUS, nix::libc::SIGSEGV];
@@ -134,6 +137,23 @@ fn in_the_middle_of_stores() -> Result<()> {
     })
 }
 
+/// Pauses the server, and waits until the module has noticed.
+fn pause_until_down(scene: &Scene, swap: &Arrangement<'_>) -> Result<()> {
+    scene.server.node.pause()?;
+    wait_until("the end of the session", scaled(TO_DISK)?, || {
+        let state = status(swap.client)?.remove("state");
+        Ok((state.as_deref() != Some("up")).then_some(()))
+    })
+}
+
+/// How many threads of programs there are.
+fn programs(swap: &Arrangement<'_>) -> Result<usize> {
+    let tasks = swap
+        .client
+        .sh("cat /proc/[0-9]*/task/*/comm 2>/dev/null || true")?;
+    Ok(tasks.lines().filter(|comm| *comm == "page-pattern").count())
+}
+
 /// A server that does not answer takes nothing from who comes later: what is
 /// read ahead of others leaves him the credits to ask for his page, and he can
 /// be killed while he waits.
@@ -142,8 +162,6 @@ fn others_that_read_ahead_do_not_hold_up_a_fault() -> Result<()> {
     /// As many as need all that can be asked for at a time, and more.
     const READERS: usize = 4;
     const READ: u64 = 1024;
-    /// How long a fault may wait where it cannot be killed.
-    const KILLED: Duration = Duration::from_secs(5);
     on_cluster(|scene| {
         let swap = Arrangement::remote(scene, 128, Backing::Disk)?;
         let limit = Limit::new(swap.client, 48)?;
@@ -158,24 +176,14 @@ fn others_that_read_ahead_do_not_hold_up_a_fault() -> Result<()> {
         let mut late = Steps::start(&limit, 1, Kind::Anonymous)?;
         late.run("fill 1 0..256; pageout 0..256; settle")?;
 
-        scene.server.node.pause()?;
-        wait_until("the end of the session", scaled(TO_DISK)?, || {
-            let state = status(swap.client)?.remove("state");
-            Ok((state.as_deref() != Some("up")).then_some(()))
-        })?;
+        pause_until_down(scene, &swap)?;
         for reader in &mut readers {
             reader.begin("check 1 1024..2048")?;
         }
-        let waiting = || -> Result<usize> {
-            let tasks = swap
-                .client
-                .sh("cat /proc/[0-9]*/task/*/comm 2>/dev/null || true")?;
-            Ok(tasks.lines().filter(|comm| *comm == "page-pattern").count())
-        };
         wait_until("loads that wait", scaled(TO_DISK)?, || {
             Ok((count(swap.client, "loads_parked")? >= READERS as u64).then_some(()))
         })?;
-        let before = waiting()?;
+        let before = programs(&swap)?;
         late.begin("check 1 0..1")?;
         wait_until("the fault", scaled(TO_DISK)?, || {
             let waits = count(swap.client, "loads_parked")?;
@@ -183,7 +191,7 @@ fn others_that_read_ahead_do_not_hold_up_a_fault() -> Result<()> {
         })?;
         drop(late);
         wait_until("the end of what was killed", scaled(KILLED)?, || {
-            Ok((waiting()? < before).then_some(()))
+            Ok((programs(&swap)? < before).then_some(()))
         })?;
 
         scene.server.node.resume()?;
@@ -191,6 +199,50 @@ fn others_that_read_ahead_do_not_hold_up_a_fault() -> Result<()> {
             reader.answer()?.right(READ)?;
             reader.end()?;
         }
+        let moved = swap.moved()?;
+        ensure!(moved.lost + moved.load_failures == 0, "{moved}");
+        drop(limit);
+        recovered(&swap)?;
+        swap.end()
+    })
+}
+
+/// However many threads miss a server, who comes after them can be killed while
+/// he waits as well.
+#[test]
+fn more_faults_than_can_be_out_hold_up_nobody() -> Result<()> {
+    const THREADS: u64 = 100;
+    on_cluster(|scene| {
+        let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
+        let limit = Limit::new(swap.client, 48)?;
+        let mut crowd = Steps::start(&limit, 8, Kind::Anonymous)?;
+        crowd.run("fill 1 0..2048; pageout 0..2048; settle")?;
+        let mut late = Steps::start(&limit, 1, Kind::Anonymous)?;
+        late.run("fill 1 0..256; pageout 0..256; settle")?;
+
+        pause_until_down(scene, &swap)?;
+        // Apart, so that none asks for another one's page.
+        let pages = (0..THREADS).map(|thread| thread * 16);
+        let checks: Vec<_> = pages
+            .map(|page| format!("check 1 {page}..{}", page + 1))
+            .collect();
+        crowd.begin(&checks.join(" | "))?;
+        wait_until("loads that wait", scaled(TO_DISK)?, || {
+            Ok((count(swap.client, "loads_parked")? >= THREADS).then_some(()))
+        })?;
+        let before = programs(&swap)?;
+        late.begin("check 1 0..1")?;
+        wait_until("the fault", scaled(TO_DISK)?, || {
+            Ok((count(swap.client, "loads_parked")? > THREADS).then_some(()))
+        })?;
+        drop(late);
+        wait_until("the end of what was killed", scaled(KILLED)?, || {
+            Ok((programs(&swap)? < before).then_some(()))
+        })?;
+
+        scene.server.node.resume()?;
+        crowd.answer()?.right(THREADS)?;
+        crowd.end()?;
         let moved = swap.moved()?;
         ensure!(moved.lost + moved.load_failures == 0, "{moved}");
         drop(limit);
