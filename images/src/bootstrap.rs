@@ -13,6 +13,9 @@ use crate::{Error, Result};
 /// Room for the unpacked system and the downloads, in bytes.
 pub(crate) const SPACE: u64 = 1 << 30;
 
+/// What to do where there is not as much.
+pub(crate) const ELSEWHERE: &str = "point TMPDIR at a larger disk";
+
 /// What dpkg leaves out. LLVM and the Mesa drivers come with stress-ng, which
 /// links to EGL for its GPU stressor; they are a third of the image and are
 /// opened only when something is drawn.

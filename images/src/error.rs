@@ -36,18 +36,6 @@ pub enum Error {
         "the keys of Debian's archive are missing; sudo apt-get install debian-archive-keyring"
     )]
     Keyring,
-    /// There is not enough room.
-    #[error("{path} has {free_mib} MiB free and the guest image needs {needed_mib} MiB there; free some, or set {variable} to a directory with more room", path = path.display())]
-    Space {
-        /// Where.
-        path: PathBuf,
-        /// What is there.
-        free_mib: u64,
-        /// What it takes.
-        needed_mib: u64,
-        /// Which variable moves it.
-        variable: &'static str,
-    },
     /// mmdebstrap may not do its work as this user.
     #[error("mmdebstrap cannot build the guest image as this user: {reason}; {advice}")]
     Unprivileged {
@@ -72,11 +60,9 @@ pub enum Error {
         /// Its last line.
         reason: String,
     },
-    /// Neither a cache directory nor a home is known.
-    #[error(
-        "neither XDG_CACHE_HOME nor HOME is set; set one to where the guest image is to be kept"
-    )]
-    NoHome,
+    /// Nothing can be kept in the cache.
+    #[error(transparent)]
+    Cache(#[from] rapidswap_cache::Error),
     /// A file could not be used.
     #[error("cannot {verb} {path}: {cause}", path = path.display())]
     File {

@@ -22,6 +22,7 @@ mod progress;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rapidswap_cache::{ELSEWHERE, require_space};
 use rapidswap_progress::Reporter;
 
 use bootstrap::Bootstrap;
@@ -115,13 +116,13 @@ fn ensure_in(
     if root.exists() {
         return Ok(image(root, true));
     }
-    cache.clear_unfinished();
+    // What a killed build left takes none of the room.
+    let build = cache.begin()?;
     let temporary = bootstrap::temporary_directory();
-    cache::require_space(&temporary, bootstrap::SPACE)?;
-    cache::require_space(cache.directory(), ext4::SPACE)?;
+    require_space(&temporary, bootstrap::SPACE, bootstrap::ELSEWHERE)?;
+    require_space(cache.directory(), ext4::SPACE, ELSEWHERE)?;
 
     let step = reporter.step("guest image", Duration::from_secs(60));
-    let build = cache.begin()?;
     let tar = build.path().join("root.tar");
     let mut progress = progress::Progress::default();
     Bootstrap {

@@ -1,14 +1,14 @@
 //! From a checkout's definition to a finished kernel in the cache.
 
+use rapidswap_cache::{Key, finish};
 use rapidswap_progress::Reporter;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::cache::{Cache, create_dir, finish, unfinished};
+use crate::cache::{Cache, create_dir, unfinished};
 use crate::definition::Definition;
-use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::git::{BASE, Tree};
 use crate::lock::Lock;
@@ -61,7 +61,7 @@ impl Builder {
 
     /// Hash of everything that goes into a kernel.
     pub(crate) fn hash(&self, variant: Variant) -> Result<String> {
-        let mut digest = Digest::new();
+        let mut digest = Key::default();
         digest.part("recipe", RECIPE);
         digest.part("variant", variant.name());
         let source = source::identity(&self.definition.sources, &self.cache)?;

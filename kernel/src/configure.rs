@@ -1,5 +1,6 @@
 //! Putting a kernel configuration together and in place.
 
+use rapidswap_cache::Key;
 use rapidswap_progress::Reporter;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,6 @@ use crate::Variant;
 use crate::builder::Builder;
 use crate::config::{Symbols, lost};
 use crate::definition::Text;
-use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::git::Tree;
 use crate::guarded::Guarded;
@@ -28,8 +28,8 @@ impl Builder {
     }
 
     /// What Kconfig reads in a commit.
-    pub(crate) fn committed_inputs(&self, commit: &str) -> Result<Digest> {
-        let mut digest = Digest::new();
+    pub(crate) fn committed_inputs(&self, commit: &str) -> Result<Key> {
+        let mut digest = Key::default();
         for line in Tree(&self.cache.linux()).files(commit)?.lines() {
             if line.split_once('\t').is_some_and(|(_, path)| decides(path)) {
                 digest.part("file", line);
@@ -45,12 +45,7 @@ impl Make<'_> {
     /// is not even made again when nothing changed that it depends on, because
     /// Kconfig asks the compilers a thousand questions. `inputs` is what
     /// Kconfig reads in the source tree.
-    pub(crate) fn configure(
-        &self,
-        fragments: &[Text],
-        mut inputs: Digest,
-        lock: &Lock,
-    ) -> Result<()> {
+    pub(crate) fn configure(&self, fragments: &[Text], mut inputs: Key, lock: &Lock) -> Result<()> {
         for fragment in fragments {
             inputs.part(&fragment.name(), &fragment.content);
         }

@@ -1,4 +1,4 @@
-//! Content hashes under which finished things are cached.
+//! Hashes of whole files.
 
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -6,31 +6,6 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-
-/// Collects labelled parts into one hash. Every part is framed by its length,
-/// so that no two different lists of parts hash alike.
-#[derive(Clone, Default)]
-pub(crate) struct Digest(Sha256);
-
-impl Digest {
-    pub(crate) fn new() -> Digest {
-        Digest::default()
-    }
-
-    pub(crate) fn part(&mut self, label: &str, content: impl AsRef<[u8]>) {
-        for bytes in [label.as_bytes(), content.as_ref()] {
-            self.0.update((bytes.len() as u64).to_le_bytes());
-            self.0.update(bytes);
-        }
-    }
-
-    /// 20 hex digits: short enough for a path, long enough not to collide.
-    pub(crate) fn finish(self) -> String {
-        let mut hex = format!("{:x}", self.0.finalize());
-        hex.truncate(20);
-        hex
-    }
-}
 
 /// SHA-256 of a file, in hex.
 pub(crate) fn sha256_of(path: &Path) -> Result<String> {
@@ -49,32 +24,6 @@ pub(crate) fn sha256_of(path: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn digest(parts: &[(String, Vec<u8>)]) -> String {
-        let mut digest = Digest::new();
-        for (label, content) in parts {
-            digest.part(label, content);
-        }
-        digest.finish()
-    }
-
-    proptest! {
-        #[test]
-        fn different_parts_hash_differently(
-            a in prop::collection::vec((".{0,4}", prop::collection::vec(any::<u8>(), 0..4)), 0..4),
-            b in prop::collection::vec((".{0,4}", prop::collection::vec(any::<u8>(), 0..4)), 0..4),
-        ) {
-            prop_assert_eq!(a == b, digest(&a) == digest(&b));
-        }
-
-        #[test]
-        fn a_moved_boundary_is_another_hash(text in "[a-z]{2,12}", at in 0usize..12, to in 0usize..12) {
-            let (at, to) = (at % text.len(), to % text.len());
-            let split = |i: usize| digest(&[(text[..i].to_owned(), text.as_bytes()[i..].to_vec())]);
-            prop_assert_eq!(at == to, split(at) == split(to));
-        }
-    }
 
     #[test]
     fn sha256_is_the_standard_one() {

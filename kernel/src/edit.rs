@@ -226,7 +226,7 @@ impl Editor<'_> {
     fn unshared_bytes(&self) -> Result<u64> {
         let device = |path: &Path| {
             let metadata = fs::metadata(path).map_err(Error::file("examine", path))?;
-            Ok(metadata.dev())
+            Ok::<_, Error>(metadata.dev())
         };
         let shared = device(self.linux)? == device(self.dir)?;
         Ok(if shared { 0 } else { OBJECTS_BYTES })

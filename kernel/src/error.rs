@@ -18,9 +18,9 @@ pub enum Error {
         /// Why it failed.
         source: std::io::Error,
     },
-    /// Neither `$XDG_CACHE_HOME` nor `$HOME` says where the cache is.
-    #[error("no cache directory: set XDG_CACHE_HOME or HOME")]
-    NoCache,
+    /// Nothing can be kept in the cache.
+    #[error(transparent)]
+    Cache(#[from] rapidswap_cache::Error),
     /// `source.toml` cannot be understood.
     #[error("{} is not valid: {why}", path.display())]
     Definition {
@@ -90,20 +90,6 @@ pub enum Error {
     /// An interactive program without a terminal.
     #[error("make {0} needs a terminal; --interface config asks line by line without one")]
     NoTerminal(&'static str),
-    /// Too little room for what is about to be written.
-    #[error(
-        "not enough disk space in {}: {needs_gib:.1} GiB needed, {free_gib:.1} GiB free; \
-         free some or point XDG_CACHE_HOME at a larger disk",
-        path.display()
-    )]
-    Space {
-        /// Where.
-        path: PathBuf,
-        /// What the step writes.
-        needs_gib: f64,
-        /// What there is.
-        free_gib: f64,
-    },
     /// A command failed; `why` is the line of its output that says most.
     #[error("{what} failed ({status}): {why}")]
     Command {

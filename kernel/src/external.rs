@@ -1,5 +1,6 @@
 //! Out-of-tree modules, built against a kernel of the cache.
 
+use rapidswap_cache::finish;
 use rapidswap_progress::Reporter;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::builder::Builder;
-use crate::cache::{create_dir, finish, unfinished};
+use crate::cache::{create_dir, unfinished};
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::make::{Job, Make};
@@ -51,7 +52,7 @@ fn take(work: &Path, dir: TempDir, place: &Path) -> Result<()> {
         let name = module.file_name().unwrap_or_default();
         fs::copy(&module, dir.path().join(name)).map_err(Error::file("copy", &module))?;
     }
-    finish(dir, place)
+    Ok(finish(dir, place)?)
 }
 
 /// The modules in a folder, by name.

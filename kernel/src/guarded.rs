@@ -280,9 +280,9 @@ mod tests {
             ])
             .lines(dir.path(), &lock, |line| {
                 assert_eq!(line, "up");
-                Err(Error::NoCache)
+                Err(Error::NoTerminal("nconfig"))
             });
-        assert!(matches!(result, Err(Error::NoCache)));
+        assert!(matches!(result, Err(Error::NoTerminal("nconfig"))));
         let wait = std::time::Duration::from_secs(20);
         ended
             .recv_timeout(wait)

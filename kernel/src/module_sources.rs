@@ -1,11 +1,11 @@
 //! The sources of the out-of-tree module: identity, and a copy to build in.
 
+use rapidswap_cache::Key;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::cache::create_dir;
-use crate::digest::Digest;
 use crate::error::{Error, Result};
 
 /// Endings of what a build by hand may have left between the sources.
@@ -34,7 +34,7 @@ impl Sources {
     }
 
     pub(crate) fn hash(&self, kernel: &str) -> String {
-        let mut digest = Digest::new();
+        let mut digest = Key::default();
         digest.part("kernel", kernel);
         for (path, content) in &self.0 {
             digest.part(&path.to_string_lossy(), content);

@@ -1,5 +1,6 @@
 //! A finished kernel in the form in which a host takes it.
 
+use rapidswap_cache::finish;
 use rapidswap_progress::Reporter;
 use std::ffi::OsStr;
 use std::fs;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::Variant;
 use crate::builder::Builder;
-use crate::cache::{finish, unfinished};
+use crate::cache::unfinished;
 use crate::error::{Error, Result};
 use crate::make::Job;
 

@@ -1,6 +1,7 @@
 //! The pristine source tree: found or downloaded, verified, unpacked into a
 //! git repository.
 
+use rapidswap_cache::finish;
 use rapidswap_progress::Reporter;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, Metadata};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Variant;
-use crate::cache::{Cache, create_dir, finish, require_space, unfinished};
+use crate::cache::{Cache, create_dir, require_space, unfinished};
 use crate::definition::{KernelOrg, Origin, Sources};
 use crate::digest::sha256_of;
 use crate::error::{Error, Result};

@@ -1,15 +1,16 @@
 //! The kernel of a source tree that somebody edits, built as far as it
 //! changed.
 
+use rapidswap_cache::{Key, finish};
 use rapidswap_progress::Reporter;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::builder::Builder;
-use crate::cache::{create_dir, finish, unfinished};
+use crate::cache::{create_dir, unfinished};
 use crate::configure::decides;
-use crate::digest::{Digest, sha256_of};
+use crate::digest::sha256_of;
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::make::Make;
@@ -86,11 +87,11 @@ impl Builder {
 }
 
 /// What Kconfig reads in a working tree.
-fn inputs(tree: &Path) -> Result<Digest> {
+fn inputs(tree: &Path) -> Result<Key> {
     let mut paths = Vec::new();
     walk(tree, "", &mut paths)?;
     paths.sort();
-    let mut digest = Digest::new();
+    let mut digest = Key::default();
     for path in paths {
         let file = tree.join(&path);
         let content = fs::read(&file).map_err(Error::file("read", &file))?;
@@ -127,7 +128,7 @@ fn hash(out: &Path) -> Result<String> {
         files.push(entry.map_err(Error::file("read", &modules))?.path());
     }
     files[3..].sort();
-    let mut digest = Digest::new();
+    let mut digest = Key::default();
     for file in files {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         digest.part(&name, sha256_of(&file)?);

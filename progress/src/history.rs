@@ -1,7 +1,6 @@
 //! How long each step took when it last succeeded on this machine.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -15,13 +14,11 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// The history in `$XDG_CACHE_HOME/rapidswap`, or an empty one that is
-    /// not kept where neither that nor `$HOME` is set.
+    /// The history in the cache, or an empty one that is not kept where there
+    /// is no cache.
     pub(crate) fn open_default() -> History {
-        let cache = env::var_os("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-        History::open(cache.map(|dir| dir.join("rapidswap/step-times.json")))
+        let cache = rapidswap_cache::root().ok();
+        History::open(cache.map(|dir| dir.join("step-times.json")))
     }
 
     /// The history in a file, or one that is not kept.

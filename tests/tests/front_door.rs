@@ -156,6 +156,22 @@ fn what_one_recipe_needs_no_other_asks_for() -> Result<()> {
 }
 
 #[test]
+fn a_relative_cache_counts_as_none() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let output = just(&[])
+        .env("JUST_SETUP", "print")
+        .env("XDG_CACHE_HOME", "cache")
+        .env("HOME", home.path())
+        .output()?;
+    let lines = stdout(&output);
+    // Its own bindgen is not in an empty cache.
+    let tools = home.path().join(".cache/rapidswap/tools");
+    let wanted = format!("--root {} bindgen-cli@", tools.display());
+    ensure!(lines.contains(&wanted), "{lines}");
+    Ok(())
+}
+
+#[test]
 fn the_version_of_bindgen_is_the_kernels() -> Result<()> {
     let cache = tempfile::tempdir()?;
     let output = just(&[])

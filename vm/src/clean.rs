@@ -10,22 +10,22 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::fcntl::{Flock, FlockArg};
+use rapidswap_cache::UNFINISHED;
 
 use crate::cluster::Cluster;
 use crate::collect::FAILURES;
 use crate::error::{Error, IoContext, Result};
-use crate::prepare::cache;
 use crate::size::Size;
 
-/// What is in the cache and can be done without, most of it made again: what it is called,
-/// where it is, and how names begin of what is not finished there.
-const KINDS: [(&str, &str, &str); 6] = [
-    ("kernel", "kernel/out", ".unfinished-"),
-    ("module", "module", ".unfinished-"),
-    ("image", "images", ".build-"),
-    ("tree", "kernel/tree", ".unfinished-"),
-    ("state", "states", "half-"),
-    ("failure", FAILURES, ".unfinished-"),
+/// What is in the cache and can be done without, most of it made again: what it
+/// is called, and where it is.
+const KINDS: [(&str, &str); 6] = [
+    ("kernel", "kernel/out"),
+    ("module", "module"),
+    ("image", "images"),
+    ("tree", "kernel/tree"),
+    ("state", "states"),
+    ("failure", FAILURES),
 ];
 
 /// Not by content: the modules' work.
@@ -83,7 +83,7 @@ impl Cleaned {
 /// Removes what was not used for longest, until the cache is no larger than
 /// `limit`, and what killed builds left; with `dry_run` only says what.
 pub fn clean(limit: Size, dry_run: bool) -> Result<Cleaned> {
-    let root = cache()?;
+    let root = rapidswap_cache::root()?;
     let mut held = Vec::new();
     for file in BUILDS.iter().chain([&USES]) {
         held.push(alone(&root.join(file))?);
@@ -121,7 +121,7 @@ pub(crate) struct InUse {
 
 /// Nothing is cleaned away until this is dropped.
 pub(crate) fn in_use() -> Result<InUse> {
-    let root = cache()?;
+    let root = rapidswap_cache::root()?;
     fs::create_dir_all(&root).what(|| format!("cannot make {}", root.display()))?;
     let path = root.join(USES);
     let lock = Flock::lock(open(&path)?, FlockArg::LockShared);
@@ -193,7 +193,7 @@ fn needed() -> Result<Vec<PathBuf>> {
 
 fn entries(root: &Path, needed: &[PathBuf]) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    for (kind, place, unfinished) in KINDS {
+    for (kind, place) in KINDS {
         let place = root.join(place);
         // Where nothing was built there is no such folder.
         for entry in fs::read_dir(&place).into_iter().flatten().flatten() {
@@ -209,7 +209,7 @@ fn entries(root: &Path, needed: &[PathBuf]) -> Result<Vec<Entry>> {
                 kind,
                 bytes: disk_use(&path),
                 used: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-                is_left: name.to_string_lossy().starts_with(unfinished),
+                is_left: name.to_string_lossy().starts_with(UNFINISHED),
                 is_needed: needed.iter().any(|file| file.starts_with(&path)),
                 path,
             });
@@ -238,10 +238,8 @@ fn remove(entry: &Entry) -> Result<()> {
     let problem = || format!("cannot remove {}", entry.path.display());
     let mut path = entry.path.clone();
     if !entry.is_left {
-        let prefix = KINDS.iter().find(|(kind, ..)| *kind == entry.kind);
-        let prefix = prefix.map_or("", |(_, _, unfinished)| unfinished);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        path = path.with_file_name(format!("{prefix}{name}"));
+        path = path.with_file_name(format!("{UNFINISHED}{name}"));
         fs::rename(&entry.path, &path).what(problem)?;
     }
     fs::remove_dir_all(&path).what(problem)

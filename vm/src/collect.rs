@@ -18,7 +18,6 @@ use crate::cluster::{Cluster, EVENTS};
 use crate::debug::module_file;
 use crate::error::{Error, IoContext, Result};
 use crate::node::Node;
-use crate::prepare::cache;
 use crate::symbols::{Sources, is_trace};
 use node::Folder;
 
@@ -144,7 +143,7 @@ pub fn failure_dir(name: &str) -> Result<PathBuf> {
     let set = env::var_os(ARTIFACTS).filter(|place| !place.is_empty());
     let place = match set {
         Some(set) => PathBuf::from(set),
-        None => cache()?.join(FAILURES),
+        None => rapidswap_cache::root()?.join(FAILURES),
     };
     let since = UNIX_EPOCH.elapsed().unwrap_or_default();
     Ok(place.join(format!("{name}-{}", since.as_secs())))

@@ -16,7 +16,6 @@ use crate::clean;
 use crate::device::Accel;
 use crate::error::{Error, Result};
 use crate::options::AccelChoice;
-use crate::prepare::cache;
 use crate::qemu::Qemu;
 use crate::rundir;
 use crate::size::Size;
@@ -112,7 +111,7 @@ fn bad(item: &'static str, seen: String, mend: impl Into<Vec<String>>) -> Findin
 /// Looks at everything. Nothing is installed or changed, save that whether a
 /// guest boots with KVM is tried if nobody has, and remembered.
 pub fn examine() -> Result<Vec<Finding>> {
-    let cache = cache()?;
+    let cache = rapidswap_cache::root()?;
     let qemu = Qemu::try_it();
     let kernel = rapidswap_kernel::built(Variant::Release).ok().flatten();
     Ok(vec![

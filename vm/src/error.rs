@@ -50,18 +50,9 @@ pub enum Error {
     /// `--accel kvm` where no guest boots under KVM.
     #[error("--accel kvm: {0}; use `--accel tcg` or `--accel auto`")]
     KvmUnusable(String),
-    /// The scratch disk would not fit.
-    #[error(
-        "not enough disk: {path} has {free} free and the cluster needs {need}; free some or pass a smaller --disk"
-    )]
-    DiskSpace {
-        /// Where the scratch files go.
-        path: PathBuf,
-        /// What is free there.
-        free: Size,
-        /// What is needed.
-        need: Size,
-    },
+    /// Nothing can be kept in the cache.
+    #[error(transparent)]
+    Cache(#[from] rapidswap_cache::Error),
     /// A program the guests run was not built.
     #[error("{0} is missing: run `./just build`")]
     MissingProgram(PathBuf),

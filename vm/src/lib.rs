@@ -91,7 +91,6 @@ pub use occasion::{Occasion, TestRun};
 pub use options::{AccelChoice, DEFAULT_NAME, KernelVariant, UpOptions};
 pub use outcome::{NO_KVM, Outcome, ended};
 pub use parity::{Cap, End, Limit, Parity};
-pub use prepare::cache;
 pub use process::{Process, ProcessHandle};
 pub use profile::{Address, CLIENT, Profile, ProfileLink, ProfileNode, ProfileNodes, Ssh};
 pub use rapidswap_protocol::{Exec, ExitStatus, Output, WindowSize};

@@ -126,12 +126,13 @@ impl Error {
             | Error::UnknownNode { .. }
             | Error::NotASize(_)
             | Error::BadOption(_)
+            | Error::Cache(rapidswap_cache::Error::NoRoot)
             | Error::Host(_)
             | Error::Agent(rapidswap_protocol::Error::Remote { .. }) => Outcome::TestFailed,
             Error::MissingQemu(_)
             | Error::OldQemu(_)
             | Error::KvmUnusable(_)
-            | Error::DiskSpace { .. }
+            | Error::Cache(_)
             | Error::MissingProgram(_)
             | Error::Prepare(_)
             | Error::Step { .. }

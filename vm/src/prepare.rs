@@ -3,12 +3,11 @@
 
 mod hosts;
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::sys::statvfs::statvfs;
+use rapidswap_cache::require_space;
 use rapidswap_images::Machine;
 use rapidswap_progress::Reporter;
 
@@ -52,10 +51,11 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
         return hosts::prepare(options, profile, reporter);
     }
     let nodes = nodes(options, &profile)?;
-    let cache = cache()?;
+    let cache = rapidswap_cache::root()?;
     let scratch = cache.join("scratch");
     fs::create_dir_all(&scratch).what(|| format!("cannot make {}", scratch.display()))?;
-    require_space(&scratch, Size::from_mib(options.disk_mib + ROOT_WRITES_MIB))?;
+    let needs = Size::from_mib(options.disk_mib + ROOT_WRITES_MIB);
+    require_space(&scratch, needs.bytes(), "pass a smaller --disk")?;
     let qemu = Qemu::find()?;
     let agent = programs::agent()?;
     let guest_programs = programs::guest()?;
@@ -178,40 +178,6 @@ fn boot_deadline(accel: Accel, kernel: &NodeKernel) -> Duration {
     Duration::from_secs(base) * kernel.patience()
 }
 
-/// `$XDG_CACHE_HOME/rapidswap`, by default `~/.cache/rapidswap`: where all that
-/// is built once is kept.
-///
-/// # Errors
-///
-/// [`Error::BadOption`] if no variable says where that is.
-pub fn cache() -> Result<PathBuf> {
-    let set = |name: &str| {
-        env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    match base {
-        Some(dir) => Ok(dir.join("rapidswap")),
-        None => Err(Error::BadOption(
-            "no cache directory: set HOME or XDG_CACHE_HOME".into(),
-        )),
-    }
-}
-
-fn require_space(dir: &Path, need: Size) -> Result<()> {
-    let stat = statvfs(dir).what(|| format!("cannot look at {}", dir.display()))?;
-    let free = Size::from_mib((stat.blocks_available() * stat.fragment_size()) >> 20);
-    if free < need {
-        return Err(Error::DiskSpace {
-            path: dir.to_owned(),
-            free,
-            need,
-        });
-    }
-    Ok(())
-}
-
 pub(crate) fn failed(error: impl std::error::Error) -> Error {
     // The whole chain on one line: the cause is often the only useful part.
     let mut text = error.to_string();
@@ -226,14 +192,6 @@ pub(crate) fn failed(error: impl std::error::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_full_disk_is_one_clear_line() {
-        let error = require_space(Path::new("/"), Size::from_mib(1 << 40)).expect_err("too much");
-        let text = error.to_string();
-        assert!(text.starts_with("not enough disk: / has "), "{text}");
-        assert!(text.contains("--disk"), "{text}");
-    }
 
     #[test]
     fn the_server_has_room_for_what_it_serves() {

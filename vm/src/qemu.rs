@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
 use crate::memo;
-use crate::prepare;
 
 /// The QEMU program, unless the user names another.
 pub const QEMU: &str = "qemu-system-x86_64";
@@ -41,7 +40,7 @@ pub(crate) struct Qemu {
 impl Qemu {
     /// Looks for it.
     pub(crate) fn find() -> Result<Qemu> {
-        Qemu::found(|program, named| match prepare::cache() {
+        Qemu::found(|program, named| match rapidswap_cache::root() {
             // A wrapper stays as it is when what it runs does not.
             Ok(cache) if !named => remembered(&cache.join(VERSION), program),
             _ => version(program),

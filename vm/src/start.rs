@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::lease::Lease;
 use crate::link::{self, End};
 use crate::options::UpOptions;
-use crate::prepare::cache;
 use crate::states::{self, Saving, State, States};
 use crate::status::Start;
 use crate::supervisor::{Origin, Plan};
@@ -38,7 +37,7 @@ pub(crate) fn start(mut plan: Plan, options: &UpOptions, reporter: &Reporter) ->
         plan.start.reason = reason;
         return boot(plan, None, keep, reporter);
     }
-    let states = States::of(&plan, &cache()?)?;
+    let states = States::of(&plan, &rapidswap_cache::root()?)?;
     plan.start.reason = match states.find() {
         None => "no state is saved of such a cluster yet".into(),
         Some(state) => match restore(&plan, &state, reporter) {

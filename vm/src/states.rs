@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use nix::fcntl::{Flock, FlockArg};
-use sha2::{Digest, Sha256};
+use rapidswap_cache::{Key, UNFINISHED, finish, unfinished};
 use tempfile::TempDir;
 
 use crate::accel;
@@ -25,9 +25,6 @@ const OLDEST_QEMU: (u32, u32) = (9, 0);
 
 /// How many are kept.
 const KEPT: usize = 4;
-
-/// What a state's directory is called before the state is whole.
-const HALF: &str = "half-";
 
 /// Why this QEMU cannot restore anything, if it cannot.
 pub(crate) fn unsupported(qemu: &str) -> Option<String> {
@@ -89,17 +86,9 @@ impl States {
         if self.path().exists() {
             return Ok(None);
         }
-        for (path, _) in entries(&self.dir).filter(|(path, _)| is_half(path)) {
-            // What a killed `up` left, and cannot be removed, only takes room.
-            let _ = fs::remove_dir_all(path);
-        }
-        let dir = tempfile::Builder::new()
-            .prefix(HALF)
-            .tempdir_in(&self.dir)
-            .what(problem)?;
         Ok(Some(Saving {
             states: self,
-            dir,
+            dir: unfinished(&self.dir, "state")?,
             _lock: lock,
         }))
     }
@@ -124,10 +113,9 @@ impl Saving<'_> {
 
     /// It is whole: from now on it is found. The ones not used for longest go.
     pub(crate) fn finish(self) -> Result<()> {
-        let path = self.states.path();
-        fs::rename(self.dir.path(), &path).what(|| format!("cannot make {}", path.display()))?;
+        finish(self.dir, &self.states.path())?;
         let mut whole: Vec<_> = entries(&self.states.dir)
-            .filter(|(path, _)| path.is_dir() && !is_half(path))
+            .filter(|(path, _)| path.is_dir() && !is_unfinished(path))
             .collect();
         whole.sort_by_key(|(_, used)| Reverse(*used));
         for (path, _) in whole.drain(..).skip(KEPT) {
@@ -153,9 +141,9 @@ fn entries(dir: &Path) -> impl Iterator<Item = (PathBuf, SystemTime)> {
     entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?.modified().ok()?)))
 }
 
-fn is_half(path: &Path) -> bool {
+fn is_unfinished(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().starts_with(HALF)
+    name.to_string_lossy().starts_with(UNFINISHED)
 }
 
 /// What a state depends on, as a name. The module is not among it: it is
@@ -182,24 +170,17 @@ fn key(plan: &Plan, own: &Path) -> Result<String> {
         build_s: 0.0,
         ..plan.clone()
     };
-    let mut hash = Sha256::new();
-    let mut put = |bytes: &[u8]| {
-        hash.update(bytes.len().to_le_bytes());
-        hash.update(bytes);
-    };
-    put(accel::host_boot().as_bytes());
-    put(plan.qemu.identity().as_bytes());
+    let mut key = Key::default();
+    key.put(accel::host_boot());
+    key.put(plan.qemu.identity());
     let json = serde_json::to_vec(&likeness);
-    put(&json.map_err(|error| Error::Supervisor(error.to_string()))?);
+    key.put(json.map_err(|error| Error::Supervisor(error.to_string()))?);
     let files = [&plan.agent, &plan.vmlinux, &plan.image];
     let files = files.into_iter().chain(&plan.programs);
     for file in files.map(PathBuf::as_path).chain([own]) {
-        put(identity(file)?.as_bytes());
+        key.put(identity(file)?);
     }
-    let mut key = format!("{:x}", hash.finalize());
-    // Long enough not to collide.
-    key.truncate(24);
-    Ok(key)
+    Ok(key.finish())
 }
 
 /// A file's length and when it was changed: all are files that are replaced
@@ -260,7 +241,7 @@ mod tests {
     #[test]
     fn what_a_killed_up_left_goes_and_so_do_those_not_used() {
         let temp = tempfile::tempdir().expect("temporary directory");
-        let half = temp.path().join("states/half-killed");
+        let half = temp.path().join("states/.unfinished-state-killed");
         fs::create_dir_all(&half).expect("directory");
         let used = |name: &str, at: u64| {
             let states = states(temp.path(), name);

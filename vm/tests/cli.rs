@@ -311,6 +311,23 @@ fn cleaning_an_empty_cache_frees_nothing_and_makes_nothing() {
 }
 
 #[test]
+fn a_relative_cache_counts_as_none() {
+    let home = tempfile::tempdir().expect("temporary directory");
+    let image = home.path().join(".cache/rapidswap/images/old");
+    fs::create_dir_all(image).expect("an image");
+    let output = Command::new(env!("CARGO_BIN_EXE_rapidswap"))
+        .args(["clean", "--dry-run", "--limit", "1"])
+        .current_dir(home.path())
+        .env("XDG_RUNTIME_DIR", home.path().join("run"))
+        .env("XDG_CACHE_HOME", "cache")
+        .env("HOME", home.path())
+        .output()
+        .expect("rapidswap runs");
+    let said = text(&output.stdout);
+    assert!(said.starts_with("would remove image old, "), "{said}");
+}
+
+#[test]
 fn a_wrong_command_line_ends_a_bisection() {
     for args in [
         &["bisect-run", "--kernel", "/nowhere", "--", "true"] as &[&str],

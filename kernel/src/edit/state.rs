@@ -1,12 +1,12 @@
 //! What is known about a tree that is edited, kept in its `.git`.
 
+use rapidswap_cache::Key;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::definition::Text;
-use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::git::{BASE, Tree};
 
@@ -80,7 +80,7 @@ impl State {
 
 /// Identity of a series: names and contents.
 pub(crate) fn digest(series: &[Text]) -> String {
-    let mut digest = Digest::new();
+    let mut digest = Key::default();
     for patch in series {
         digest.part(&patch.name(), &patch.content);
     }

@@ -85,7 +85,7 @@ fn options_out_of_range() -> Result<()> {
 #[test]
 fn not_enough_disk() -> Result<()> {
     let line = refusal(&run(&["up", "--name", NOBODY, "--disk", "1024T"])?)?;
-    ensure!(line.contains("not enough disk"), "{line}");
+    ensure!(line.contains("not enough disk space"), "{line}");
     ensure!(Cluster::attach(NOBODY).is_err());
     Ok(())
 }

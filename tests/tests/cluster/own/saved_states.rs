@@ -122,13 +122,9 @@ fn two_clusters_of_one_state_share_nothing() -> Result<()> {
 
 /// A cache in which everything is but saved states.
 fn cache_without_states(dir: &Path) -> Result<PathBuf> {
-    let known = match std::env::var_os("XDG_CACHE_HOME").filter(|set| !set.is_empty()) {
-        Some(dir) => PathBuf::from(dir),
-        None => PathBuf::from(std::env::var_os("HOME").context("no HOME")?).join(".cache"),
-    };
     let here = dir.join("rapidswap");
     fs::create_dir(&here)?;
-    for entry in fs::read_dir(known.join("rapidswap"))? {
+    for entry in fs::read_dir(rapidswap_cache::root()?)? {
         let entry = entry?;
         if entry.file_name() != "states" {
             symlink(entry.path(), here.join(entry.file_name()))?;

@@ -56,7 +56,7 @@ pub fn cold(reporter: &Reporter) -> Result<Cold> {
     let cache = place.path().join("rapidswap");
     fs::create_dir(&cache).context("make an empty cache")?;
     // The tools are part of setting a machine up, not of a build.
-    symlink(rapidswap_vm::cache()?.join("tools"), cache.join("tools"))
+    symlink(rapidswap_cache::root()?.join("tools"), cache.join("tools"))
         .context("share the tools")?;
     let build = |name: &str, what: &str, expect| -> Result<f64> {
         let step = reporter.step(what, expect);
