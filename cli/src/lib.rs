@@ -1,15 +1,18 @@
-//! How every program here takes its command line: what is wrong with one is
+//! How every program here takes its command line and answers: what is wrong is
 //! said on one line, and addresses and times are written alike.
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, Write};
+mod output;
+
 use std::net::{IpAddr, SocketAddr};
 use std::process::exit;
 
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 use clap::error::{Error, ErrorKind};
+
+pub use output::{finish, print, say};
 
 /// What a program ends with when its command line is wrong.
 pub const WRONG_USAGE: u8 = 2;
@@ -29,10 +32,7 @@ pub fn complain(program: &str, error: &Error) -> u8 {
             // A closed output is no reason for another error.
             let _ = error.print();
         }
-        // Nor is a stderr that cannot be written.
-        _ => {
-            let _ = writeln!(io::stderr(), "{program}: {} (see `--help`)", line(error));
-        }
+        _ => say(format_args!("{program}: {} (see `--help`)", line(error))),
     }
     match error.use_stderr() {
         true => WRONG_USAGE,

@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rapidswap_cli::print;
 use rapidswap_kernel::{Interface, Kernel, Variant};
 use rapidswap_progress::Reporter;
 use std::path::{Path, PathBuf};
@@ -141,13 +142,8 @@ impl From<Asking> for Interface {
 
 fn main() -> ExitCode {
     let cli: Cli = rapidswap_cli::parse("rapidswap-kernel");
-    match run(cli.command.unwrap_or(Command::Build(cli.build))) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("rapidswap-kernel: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let command = cli.command.unwrap_or(Command::Build(cli.build));
+    rapidswap_cli::finish("rapidswap-kernel", run(command))
 }
 
 fn run(command: Command) -> Result<()> {
@@ -164,14 +160,14 @@ fn run(command: Command) -> Result<()> {
                 "kernel {}: {cached} ({:.1} s)",
                 kernel.release, kernel.seconds
             ));
-            println!("{}", kernel.vmlinux.display());
+            print(kernel.vmlinux.display())?;
         }
         Command::Module { build, folders } => {
             let kernel = build.kernel(&reporter)?;
             let variant = build.of.variant.into();
             for folder in folders {
                 for module in rapidswap_kernel::modules(&kernel, variant, &folder, &reporter)? {
-                    println!("{}", module.display());
+                    print(module.display())?;
                 }
             }
         }
@@ -182,7 +178,7 @@ fn run(command: Command) -> Result<()> {
                  distribution does for a new kernel (Debian: update-initramfs -c -k, update-grub)",
                 package.file_name().unwrap_or_default().to_string_lossy()
             ));
-            println!("{}", package.display());
+            print(package.display())?;
         }
         Command::Edit { dir } => {
             let tree = rapidswap_kernel::edit(dir.as_deref(), &reporter)?;
@@ -192,7 +188,7 @@ fn run(command: Command) -> Result<()> {
                  ./just kernel refresh{named}",
                 tree.display()
             ));
-            println!("{}", tree.display());
+            print(tree.display())?;
         }
         Command::Refresh { dir } => refresh(dir.as_deref(), &reporter)?,
         Command::Config {
@@ -207,14 +203,14 @@ fn run(command: Command) -> Result<()> {
                     for line in change.lines {
                         reporter.note(&line);
                     }
-                    println!("{}", change.fragment.display());
+                    print(change.fragment.display())?;
                 }
                 None => reporter.note("no change: nothing was written"),
             }
         }
         Command::Configure(of) => {
             let config = rapidswap_kernel::configure(of.variant.into(), &reporter)?;
-            println!("{}", config.display());
+            print(config.display())?;
         }
         Command::Checkpatch => {
             let patches = rapidswap_kernel::checkpatch(&reporter)?;
@@ -222,16 +218,13 @@ fn run(command: Command) -> Result<()> {
                 "checkpatch.pl --strict: {patches} patches, no remarks"
             ));
         }
-        Command::Rustc => println!("{}", rapidswap_kernel::rustc()?.display()),
+        Command::Rustc => print(rapidswap_kernel::rustc()?.display())?,
         Command::Hash { of, modules } if modules.is_empty() => {
-            println!("{}", rapidswap_kernel::hash(of.variant.into())?);
+            print(rapidswap_kernel::hash(of.variant.into())?)?;
         }
         Command::Hash { of, modules } => {
             for folder in modules {
-                println!(
-                    "{}",
-                    rapidswap_kernel::module_hash(of.variant.into(), &folder)?
-                );
+                print(rapidswap_kernel::module_hash(of.variant.into(), &folder)?)?;
             }
         }
     }
@@ -244,7 +237,7 @@ fn refresh(dir: Option<&Path>, reporter: &Reporter) -> Result<()> {
         reporter.note("no change: kernel/patches has these commits already");
     }
     for change in changes {
-        println!("{change}");
+        print(change)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use rapidswap_cli::{print, say};
 use rapidswap_verbs::devices;
 use serde::Serialize;
 
@@ -56,11 +57,11 @@ pub fn run(options: &Link) -> Result<()> {
         gid,
         seconds: start.elapsed().as_secs_f64(),
     };
-    println!("{}", serde_json::to_string(&report)?);
-    eprintln!(
+    print(serde_json::to_string(&report)?)?;
+    say(format_args!(
         "{} port {} on {netdev}: active, MTU {active_mtu}, GID {}",
         report.device, report.port, report.gid
-    );
+    ));
     Ok(())
 }
 
@@ -237,7 +238,9 @@ fn check_mtu(options: &Link, active_mtu: u32) -> Result<()> {
         ),
         // A byte stream under siw; on InfiniBand the subnet manager decides.
         Kind::Siw => {}
-        Kind::Existing => eprintln!("rxe-setup: {what}: pages will take several packets"),
+        Kind::Existing => say(format_args!(
+            "rxe-setup: {what}: pages will take several packets"
+        )),
     }
     Ok(())
 }

@@ -22,11 +22,5 @@ fn main() -> ExitCode {
         Command::Ping(sides) => prove::run(&sides, 1),
         Command::Parity { device, json, cap } => parity::run(device.as_deref(), json, &cap),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("rxe-setup: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    rapidswap_cli::finish("rxe-setup", done)
 }

@@ -1,6 +1,9 @@
 //! `rxe-setup parity`: this device beside those it stands in for.
 
+use std::fmt;
+
 use anyhow::{Result, bail};
+use rapidswap_cli::print;
 use rapidswap_verbs::{DeviceAttributes, devices};
 use serde::Serialize;
 
@@ -141,9 +144,9 @@ pub fn run(wanted: Option<&str>, json: bool, caps: &[(String, u64)]) -> Result<(
         }
     }
     if json {
-        println!("{}", serde_json::to_string(&reports)?);
+        print(serde_json::to_string(&reports)?)?;
     } else {
-        reports.iter().for_each(print);
+        reports.iter().try_for_each(print)?;
     }
     match reports.iter().find(|report| !report.ok) {
         Some(report) => bail!("{} offers less than is needed", report.device),
@@ -186,20 +189,22 @@ fn report(device: &str, attributes: &DeviceAttributes, caps: &[(String, u64)]) -
     }
 }
 
-fn print(report: &Report) {
-    println!(
-        "{:<20} {:>20} {:>9} {:>9} {:>9}",
-        report.device, "here", "mlx4", "mlx5", "needed"
-    );
-    for line in &report.attributes {
-        let mark = if line.ok { "" } else { "  TOO LOW" };
-        println!(
-            "{:<20} {:>20} {:>9} {:>9} {:>9}  {}{mark}",
-            line.attribute, line.here, line.mlx4, line.mlx5, line.needed, line.why
-        );
-    }
-    for note in HIDDEN {
-        println!("  {note}");
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:<20} {:>20} {:>9} {:>9} {:>9}",
+            self.device, "here", "mlx4", "mlx5", "needed"
+        )?;
+        for line in &self.attributes {
+            let mark = if line.ok { "" } else { "  TOO LOW" };
+            write!(
+                f,
+                "\n{:<20} {:>20} {:>9} {:>9} {:>9}  {}{mark}",
+                line.attribute, line.here, line.mlx4, line.mlx5, line.needed, line.why
+            )?;
+        }
+        HIDDEN.iter().try_for_each(|note| write!(f, "\n  {note}"))
     }
 }
 

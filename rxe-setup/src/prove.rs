@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use rapidswap_cli::{print, say};
 use rapidswap_verbs::{Event, EventChannel, EventKind, Id, dial};
 use serde::Serialize;
 
@@ -94,7 +95,7 @@ pub fn run(sides: &Sides, count: u32) -> Result<()> {
         attempts,
         seconds: findings.seconds,
     };
-    println!("{}", serde_json::to_string(&report)?);
+    print(serde_json::to_string(&report)?)?;
     tell(&report);
     if report.ok {
         Ok(())
@@ -112,15 +113,15 @@ pub fn run(sides: &Sides, count: u32) -> Result<()> {
 fn watch(end: Instant) {
     std::thread::spawn(move || {
         std::thread::sleep(end.saturating_duration_since(Instant::now()));
-        eprintln!(
-            "rxe-setup: no proof: the kernel does not come back from connecting or closing; see its log"
+        say(
+            "rxe-setup: no proof: the kernel does not come back from connecting or closing; see its log",
         );
         std::process::exit(1);
     });
 }
 
 fn tell(report: &Report) {
-    eprintln!(
+    say(format_args!(
         "{}: {} READs and {} WRITEs of {PAGE} bytes each way in {:.2} s, attempt {}, {} bytes compared, {} wrong",
         report.device,
         report.reads,
@@ -129,7 +130,7 @@ fn tell(report: &Report) {
         report.attempts,
         report.bytes_compared,
         report.bad_bytes
-    );
+    ));
     let counters: Vec<String> = report
         .counters
         .iter()
@@ -137,7 +138,7 @@ fn tell(report: &Report) {
         .map(|(name, value)| format!("{name} {value}"))
         .collect();
     if !counters.is_empty() {
-        eprintln!("{}: {}", report.device, counters.join(", "));
+        say(format_args!("{}: {}", report.device, counters.join(", ")));
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rand::random;
+use rapidswap_cli::print;
 use remoteswap_logic::wire::{Req, Role};
 use remoteswap_server::client::{ClientError, Link, read_table, release};
 use remoteswap_server::{control, daemon};
@@ -30,13 +31,7 @@ fn main() -> ExitCode {
         // default panics there, and the clients' memory would go with it.
         .log_internal_errors(false)
         .init();
-    match run(cli) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("remoteswap-server: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    rapidswap_cli::finish("remoteswap-server", run(cli))
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
@@ -51,7 +46,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             })?;
             match answer.strip_prefix("error ") {
                 Some(error) => bail!("{error}"),
-                None => println!("{answer}"),
+                None => print(answer)?,
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -79,7 +74,9 @@ fn run_probe(probe: &Probe) -> Result<ExitCode> {
     let link = match Link::connect(probe.connect, &bytes, limit) {
         Ok(link) => link,
         Err(ClientError::Refused { reason, version }) => {
-            println!("rejected reason=\"{reason}\" version={version}");
+            print(format_args!(
+                "rejected reason=\"{reason}\" version={version}"
+            ))?;
             return Ok(ExitCode::FAILURE);
         }
         Err(ClientError::NobodyThere) => bail!(
@@ -90,7 +87,7 @@ fn run_probe(probe: &Probe) -> Result<ExitCode> {
     };
     let rep = link.rep;
     let (layout, _) = read_table(&link, probe.session).context("cannot read the chunk table")?;
-    println!(
+    print(format_args!(
         "accepted epoch={:016x} lease={:016x} kept={} capacity_bytes={} chunk_bytes={} chunk_count={} pages={}",
         rep.epoch,
         rep.lease,
@@ -99,7 +96,7 @@ fn run_probe(probe: &Probe) -> Result<ExitCode> {
         rep.chunk_bytes,
         rep.chunk_count,
         layout.pages()
-    );
+    ))?;
     if probe.hold > 0 {
         match link.wait_closed(Duration::from_secs(probe.hold)) {
             Err(ClientError::Verbs(rapidswap_verbs::Error::TimedOut(_))) => {}

@@ -4,6 +4,10 @@
 //! terminal's width.
 
 use std::fmt;
+use std::io::{self, Write};
+
+use anyhow::Result;
+use serde::Serialize;
 
 /// Rows in the order in which they were added.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +36,15 @@ impl fmt::Display for Table {
         }
         Ok(())
     }
+}
+
+/// Prints what was found: as a table, or as one JSON object.
+pub fn print(found: &impl Serialize, table: &Table, json: bool) -> Result<()> {
+    match json {
+        true => rapidswap_cli::print(serde_json::to_string(found)?)?,
+        false => write!(io::stdout(), "{table}")?,
+    }
+    Ok(())
 }
 
 /// A number of bytes in the unit people would use.

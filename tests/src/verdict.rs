@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::Error;
+use rapidswap_cli::say;
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{Collected, Gone, Outcome, Splat, SplatKind, ended, interrupt};
 
@@ -103,7 +104,7 @@ pub fn failed(program: &str, error: &anyhow::Error, reporter: &Reporter) -> u8 {
     let code = exit_code(error);
     ended(reporter, code, Some(error));
     if !reporter.is_json() {
-        eprintln!("{program}: {error:#}");
+        say(format_args!("{program}: {error:#}"));
     }
     code
 }

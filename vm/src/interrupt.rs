@@ -1,11 +1,11 @@
 //! An interrupted program takes its cluster with it.
 
-use std::io::{self, Write};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
+use rapidswap_cli::say;
 
 use crate::cluster::Cluster;
 use crate::lease::abandon;
@@ -27,8 +27,7 @@ pub fn take_down(program: &'static str, name: Option<String>) -> nix::Result<()>
                 Ok(()) => "nothing is left running".to_owned(),
                 Err(error) => format!("and the cluster is still up: {error}"),
             };
-            // A closed error output is no reason for another end.
-            let _ = writeln!(io::stderr(), "{program}: interrupted, {left}");
+            say(format_args!("{program}: interrupted, {left}"));
             process::exit(128 + signal as i32);
         }
     });

@@ -311,10 +311,26 @@ fn cleaning_an_empty_cache_frees_nothing_and_makes_nothing() {
 }
 
 #[test]
+fn a_result_that_nobody_reads_is_an_error_and_no_panic() {
+    for args in [&["profile", "rxe"][..], &["profile", "rxe", "--filter"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let output = Command::new(env!("CARGO_BIN_EXE_rapidswap"))
+            .args(args)
+            .stdout(full.expect("every Linux has it"))
+            .output()
+            .expect("rapidswap runs");
+        let said = text(&output.stderr);
+        assert!(said.starts_with("rapidswap: No space left"), "{said}");
+        assert_eq!((said.lines().count(), output.status.code()), (1, Some(1)));
+    }
+}
+
+#[test]
 fn a_relative_cache_counts_as_none() {
     let home = tempfile::tempdir().expect("temporary directory");
     let image = home.path().join(".cache/rapidswap/images/old");
-    fs::create_dir_all(image).expect("an image");
+    fs::create_dir_all(&image).expect("an image");
+    fs::write(image.join("root.ext4"), [1; 4096]).expect("an image");
     let output = Command::new(env!("CARGO_BIN_EXE_rapidswap"))
         .args(["clean", "--dry-run", "--limit", "1"])
         .current_dir(home.path())

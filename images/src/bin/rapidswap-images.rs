@@ -1,9 +1,11 @@
 //! Builds the guests' root file system by itself, for people who want to look
 //! at it; everything else goes through the library.
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use rapidswap_cli::print;
 use rapidswap_images::Machine;
 use rapidswap_progress::Reporter;
 
@@ -41,19 +43,16 @@ impl Which {
 
 fn main() -> ExitCode {
     let arguments: Arguments = rapidswap_cli::parse("rapidswap-images");
-    let answer = match arguments.command {
-        Command::Build(which) => rapidswap_images::ensure(which.machine(), &Reporter::auto())
-            .map(|image| image.root.display().to_string()),
-        Command::Key(which) => rapidswap_images::key(which.machine()),
-    };
-    match answer {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
+    rapidswap_cli::finish("rapidswap-images", run(arguments.command))
+}
+
+fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Build(which) => {
+            let image = rapidswap_images::ensure(which.machine(), &Reporter::auto())?;
+            print(image.root.display())?;
         }
-        Err(error) => {
-            eprintln!("rapidswap-images: {error}");
-            ExitCode::FAILURE
-        }
+        Command::Key(which) => print(rapidswap_images::key(which.machine())?)?,
     }
+    Ok(())
 }

@@ -14,7 +14,7 @@ use rapidswap_tests::artifacts;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, Verified, report};
 use rapidswap_tests::scene::{Scene, end};
-use rapidswap_tests::table::{Table, bytes};
+use rapidswap_tests::table::{Table, bytes, print};
 use rapidswap_tests::verdict::failed;
 use rapidswap_vm::Error::KernelFaults as Complained;
 use rapidswap_vm::{AccelChoice, Cluster, Splat, UpOptions, ended, interrupt};
@@ -85,20 +85,14 @@ struct Outcome {
 fn main() -> ExitCode {
     let cli: Cli = rapidswap_cli::parse("demo");
     let reporter = Reporter::new(cli.events);
-    match show(&cli, &reporter) {
-        Ok(outcome) => {
-            if cli.json {
-                println!("{}", serde_json::json!(outcome));
-            } else {
-                print!("{}", outcome.table(&cli));
-            }
-            match outcome.failure() {
-                None => {
-                    ended(&reporter, 0, None);
-                    ExitCode::SUCCESS
-                }
-                Some(error) => ExitCode::from(failed("demo", &error, &reporter)),
-            }
+    let done = show(&cli, &reporter).and_then(|outcome| {
+        print(&outcome, &outcome.table(&cli), cli.json)?;
+        outcome.failure().map_or(Ok(()), Err)
+    });
+    match done {
+        Ok(()) => {
+            ended(&reporter, 0, None);
+            ExitCode::SUCCESS
         }
         Err(error) => ExitCode::from(failed("demo", &error, &reporter)),
     }

@@ -9,13 +9,11 @@ mod swap;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 use rapidswap_progress::{Events, Reporter};
-use rapidswap_tests::table::Table;
+use rapidswap_tests::table::print;
 use rapidswap_tests::verdict::failed;
 use rapidswap_vm::ended;
-use serde::Serialize;
 
 /// Measures swap against the link itself, with `swap` against other swap, or
 /// with `env` the environment against other tools.
@@ -51,14 +49,14 @@ fn main() -> ExitCode {
     let reporter = Reporter::new(cli.events);
     let done = match &cli.command {
         None => {
-            link::bench(&cli.link, &reporter).and_then(|found| show(&cli, &found, &found.table()))
+            link::bench(&cli.link, &reporter).and_then(|found| print(&found, &found.table(), cli.json))
         }
         Some(Command::Env(options)) => env::bench(options).and_then(|found| {
-            show(&cli, &found, &found.table())?;
+            print(&found, &found.table(), cli.json)?;
             found.sound()
         }),
         Some(Command::Swap(options)) => {
-            swap::bench(options, &reporter).and_then(|found| show(&cli, &found, &found.table()))
+            swap::bench(options, &reporter).and_then(|found| print(&found, &found.table(), cli.json))
         }
     };
     match done {
@@ -68,13 +66,4 @@ fn main() -> ExitCode {
         }
         Err(error) => ExitCode::from(failed("bench", &error, &reporter)),
     }
-}
-
-fn show(cli: &Cli, found: &impl Serialize, table: &Table) -> Result<()> {
-    if cli.json {
-        println!("{}", serde_json::to_string(found)?);
-    } else {
-        print!("{table}");
-    }
-    Ok(())
 }

@@ -1,8 +1,8 @@
 //! `rapidswap collect`.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 
+use rapidswap_cli::{print, say};
 use rapidswap_vm::{Cluster, collect};
 
 /// Keeps what can be had of a cluster; the directory goes to standard output,
@@ -13,11 +13,10 @@ pub fn run(cluster: &Cluster, dir: Option<PathBuf>, dump: bool) -> anyhow::Resul
         PathBuf::from(format!("{}-{}", cluster.name(), seconds.as_secs()))
     });
     let collected = collect(cluster, &dir, dump)?;
-    // A closed error output is no reason for an error.
-    let _ = write!(io::stderr(), "{collected}");
+    say(collected.to_string().trim_end());
     for missing in &collected.missing {
-        let _ = writeln!(io::stderr(), "rapidswap: not there: {missing}");
+        say(format_args!("rapidswap: not there: {missing}"));
     }
-    writeln!(io::stdout(), "{}", collected.dir.display())?;
+    print(collected.dir.display())?;
     Ok(0)
 }

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
+use rapidswap_cli::say;
 use rapidswap_vm::{Exec, ExitStatus, Node};
 use serde_json::json;
 
@@ -40,13 +41,13 @@ pub fn run(node: &Node) -> anyhow::Result<u8> {
     start_shell(node, ended.clone(), shell);
     let is_terminal = io::stdin().is_terminal();
     if started.recv_timeout(SHELL).is_err() {
-        eprintln!(
+        say(format_args!(
             "rapidswap: {} starts no shell: this is its kernel alone",
             node.name()
-        );
+        ));
     }
     if is_terminal {
-        eprintln!("rapidswap: leave with Ctrl-] q; Ctrl-] b sends a break, for sysrq");
+        say("rapidswap: leave with Ctrl-] q; Ctrl-] b sends a break, for sysrq");
     }
     let raw = if is_terminal { Raw::enter() } else { None };
     let output = stream.try_clone().context("cannot share the console")?;
@@ -71,7 +72,7 @@ pub fn run(node: &Node) -> anyhow::Result<u8> {
     let _ = reader.join();
     drop(raw);
     if is_terminal {
-        eprintln!();
+        say("");
     }
     match end {
         Ok(End::Gone) => anyhow::bail!("the console of {} is closed: see `logs {0}`", node.name()),

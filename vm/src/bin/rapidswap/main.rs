@@ -16,10 +16,11 @@ mod run;
 mod terminal;
 mod top;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Parser;
+use rapidswap_cli::{print, say};
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
     Cluster, DEFAULT_NAME, Error, Exec, Outcome, Profile, UpOptions, WindowSize, clean, doctor,
@@ -62,8 +63,7 @@ fn main() -> ExitCode {
             let code = output::exit_code(&error);
             ended(&reporter, code, Some(&error));
             if !reporter.is_json() {
-                // A closed error output is no reason for another error.
-                let _ = writeln!(io::stderr(), "rapidswap: {error:#}");
+                say(format_args!("rapidswap: {error:#}"));
             }
             ExitCode::from(code)
         }
@@ -162,9 +162,9 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
         } => {
             let profile = Profile::load(&profile)?;
             match (filter, reach) {
-                (true, _) => println!("{}", profile.filter()),
+                (true, _) => print(profile.filter())?,
                 (_, true) => profile.reach()?,
-                _ => println!("{profile}"),
+                _ => print(profile)?,
             }
             Ok(0)
         }

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use rapidswap_cli::print;
 use rapidswap_protocol::Error as AgentError;
 use rapidswap_vm::clean::{Cleaned, mib};
 use rapidswap_vm::doctor::Finding;
@@ -47,12 +48,9 @@ fn missing_command(error: &AgentError) -> u8 {
 
 /// Prints a report.
 pub fn report(report: &(impl Serialize + Display), json: bool) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    if json {
-        serde_json::to_writer(&mut out, report)?;
-        writeln!(out)?;
-    } else {
-        writeln!(out, "{report}")?;
+    match json {
+        true => print(serde_json::to_string(report)?)?,
+        false => print(report)?,
     }
     Ok(())
 }
@@ -85,14 +83,9 @@ pub fn cleaned(cleaned: &Cleaned, limit: Size, dry_run: bool) -> anyhow::Result<
 
 /// Prints what was found on the host, a line or more each.
 pub fn findings(findings: &[Finding], json: bool) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    if json {
-        serde_json::to_writer(&mut out, findings)?;
-        writeln!(out)?;
-    } else {
-        for finding in findings {
-            writeln!(out, "{finding}")?;
-        }
+    match json {
+        true => print(serde_json::to_string(findings)?)?,
+        false => findings.iter().try_for_each(print)?,
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use rapidswap_cli::say;
 use rapidswap_vm::latency::{FAULT, STORE_BATCH, time};
 use rapidswap_vm::time_v::TimeReport;
 use rapidswap_vm::{Cluster, Error, Exec, ExitStatus, Figures, MemoryGroup, Node, Reading, Size};
@@ -43,7 +44,7 @@ impl Run {
         // The command's own end is what the caller asked about; a group
         // that stays is worth a word all the same.
         if let Err(error) = group.remove() {
-            say(&format!("rapidswap: {error}"));
+            say(format_args!("rapidswap: {error}"));
         }
         ended
     }
@@ -69,9 +70,9 @@ fn report(
         Ok((after.figures.since(&before.figures), after.session))
     });
     match moved {
-        Ok((moved, Some(_))) => say(&lines(&moved)),
+        Ok((moved, Some(_))) => say(lines(&moved)),
         Ok((_, None)) => say("\tRemote swap: off, remoteswap is not loaded"),
-        Err(error) => say(&format!("\tRemote swap: unknown, {error}")),
+        Err(error) => say(format_args!("\tRemote swap: unknown, {error}")),
     }
     if compare {
         say(&match compared(client, group, argv, ended, &tail) {
@@ -158,11 +159,6 @@ fn lines(moved: &Figures) -> String {
     ]
     .map(|(name, value)| format!("\t{name}: {value}"))
     .join("\n")
-}
-
-/// Says it on standard error, whose end is no reason for another error.
-fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// The end of what was written, for all that share it.
