@@ -40,21 +40,26 @@ mod tree_build;
 #[cfg(test)]
 mod tree_build_tests;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use builder::Builder;
 use cache::Cache;
+use clap::ValueEnum;
 use definition::Definition;
 pub use edit::patches::Change;
 pub use error::{Error, Result};
 pub use menu::{ConfigChange, Interface};
 use rapidswap_progress::Reporter;
+use serde::{Deserialize, Serialize};
 
 /// Which kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Variant {
     /// The one that clusters run by default.
+    #[default]
     Release,
     /// The same with checks of locks, memory and more, built with clang.
     Debug,
@@ -84,6 +89,21 @@ impl Variant {
             // It boots in a virtual machine too, where it is tested.
             Variant::Host => &["base", "vm", "host", "mlx"],
         }
+    }
+
+    /// How many times longer than on the release kernel something may take.
+    /// Without KVM the debug kernel takes ten times as long to boot.
+    pub fn patience(self) -> u32 {
+        match self {
+            Variant::Release | Variant::Host => 1,
+            Variant::Debug => 12,
+        }
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

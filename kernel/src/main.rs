@@ -3,7 +3,7 @@
 //! progress to stderr.
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use rapidswap_cli::print;
 use rapidswap_kernel::{Interface, Kernel, Variant};
 use rapidswap_progress::Reporter;
@@ -36,7 +36,7 @@ enum Command {
     Package {
         /// Which kernel.
         #[arg(long, value_enum, default_value = "host")]
-        variant: Name,
+        variant: Variant,
     },
     /// Makes or updates a git tree with the series as commits; prints where.
     Edit {
@@ -57,7 +57,7 @@ enum Command {
         fragment: Option<String>,
         /// How to ask.
         #[arg(long, value_enum, default_value = "menuconfig")]
-        interface: Asking,
+        interface: Interface,
     },
     /// Configures only, and checks that every requested symbol survived.
     Configure(OfVariant),
@@ -78,7 +78,7 @@ enum Command {
 #[derive(Args)]
 struct OfVariant {
     #[arg(long, value_enum, default_value = "release")]
-    variant: Name,
+    variant: Variant,
 }
 
 #[derive(Args)]
@@ -93,50 +93,12 @@ struct Build {
 
 impl Build {
     fn kernel(&self, reporter: &Reporter) -> Result<Kernel> {
-        let variant = self.of.variant.into();
+        let variant = self.of.variant;
         let kernel = match &self.tree {
             Some(tree) => rapidswap_kernel::build_tree(tree, variant, reporter),
             None => rapidswap_kernel::ensure(variant, reporter),
         };
         Ok(kernel?)
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Name {
-    Release,
-    Debug,
-    Host,
-}
-
-impl From<Name> for Variant {
-    fn from(name: Name) -> Variant {
-        match name {
-            Name::Release => Variant::Release,
-            Name::Debug => Variant::Debug,
-            Name::Host => Variant::Host,
-        }
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Asking {
-    Menuconfig,
-    Nconfig,
-    Xconfig,
-    Gconfig,
-    Config,
-}
-
-impl From<Asking> for Interface {
-    fn from(asking: Asking) -> Interface {
-        match asking {
-            Asking::Menuconfig => Interface::Menuconfig,
-            Asking::Nconfig => Interface::Nconfig,
-            Asking::Xconfig => Interface::Xconfig,
-            Asking::Gconfig => Interface::Gconfig,
-            Asking::Config => Interface::Config,
-        }
     }
 }
 
@@ -164,7 +126,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Module { build, folders } => {
             let kernel = build.kernel(&reporter)?;
-            let variant = build.of.variant.into();
+            let variant = build.of.variant;
             for folder in folders {
                 for module in rapidswap_kernel::modules(&kernel, variant, &folder, &reporter)? {
                     print(module.display())?;
@@ -172,7 +134,7 @@ fn run(command: Command) -> Result<()> {
             }
         }
         Command::Package { variant } => {
-            let package = rapidswap_kernel::package(variant.into(), &reporter)?;
+            let package = rapidswap_kernel::package(variant, &reporter)?;
             reporter.note(&format!(
                 "on each host, as root: tar -C / --keep-directory-symlink -xzf {}, then what its \
                  distribution does for a new kernel (Debian: update-initramfs -c -k, update-grub)",
@@ -196,7 +158,7 @@ fn run(command: Command) -> Result<()> {
             fragment,
             interface,
         } => {
-            let (variant, interface) = (variant.variant.into(), interface.into());
+            let variant = variant.variant;
             let fragment = fragment.as_deref();
             match rapidswap_kernel::config(variant, fragment, interface, &reporter)? {
                 Some(change) => {
@@ -209,7 +171,7 @@ fn run(command: Command) -> Result<()> {
             }
         }
         Command::Configure(of) => {
-            let config = rapidswap_kernel::configure(of.variant.into(), &reporter)?;
+            let config = rapidswap_kernel::configure(of.variant, &reporter)?;
             print(config.display())?;
         }
         Command::Checkpatch => {
@@ -220,11 +182,11 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Rustc => print(rapidswap_kernel::rustc()?.display())?,
         Command::Hash { of, modules } if modules.is_empty() => {
-            print(rapidswap_kernel::hash(of.variant.into())?)?;
+            print(rapidswap_kernel::hash(of.variant)?)?;
         }
         Command::Hash { of, modules } => {
             for folder in modules {
-                print(rapidswap_kernel::module_hash(of.variant.into(), &folder)?)?;
+                print(rapidswap_kernel::module_hash(of.variant, &folder)?)?;
             }
         }
     }

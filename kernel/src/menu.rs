@@ -9,6 +9,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
+use clap::ValueEnum;
 use rapidswap_progress::Reporter;
 use std::fs;
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ use crate::lock::Lock;
 use session::Session;
 
 /// How Kconfig asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Interface {
     /// Menus on the terminal.
     Menuconfig,

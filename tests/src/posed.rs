@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rapidswap_vm::KernelVariant;
+use rapidswap_kernel::Variant;
 
 use crate::rapidswap::{release, root};
 use crate::wait::wait_until;
@@ -33,7 +33,7 @@ pub struct Posed {
 impl Posed {
     /// Boots them on a kernel, with their files in `dir`, and waits until they
     /// answer.
-    pub fn start(kernel: KernelVariant, dir: &Path) -> Result<Posed> {
+    pub fn start(kernel: Variant, dir: &Path) -> Result<Posed> {
         let variant = kernel.to_string();
         let vmlinux = path_from("rapidswap-kernel", &["build", "--variant", &variant])?;
         let image = path_from("rapidswap-images", &["build", "--posed-host"])?;

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rapidswap_kernel::Variant;
 use rapidswap_progress::Reporter;
-use rapidswap_vm::{Cluster, KernelVariant, Outcome, SplatKind, UpOptions};
+use rapidswap_vm::{Cluster, Outcome, SplatKind, UpOptions};
 use serde_json::{Value, json};
 
 use crate::guest::{Guest, Running};
@@ -61,11 +60,7 @@ pub fn expect(verdict: &Verdict, outcome: Outcome, node: &str, kinds: &[SplatKin
 /// Copies a module of `tests/provoke-ko` to a node, and returns its path there.
 /// It does what it is for when it is loaded.
 fn own_module(guest: &Guest, name: &str) -> Result<String> {
-    let variant = match kernel_variant()? {
-        KernelVariant::Release => Variant::Release,
-        KernelVariant::Debug => Variant::Debug,
-        KernelVariant::Host => Variant::Host,
-    };
+    let variant = kernel_variant()?;
     let reporter = Reporter::auto();
     let kernel = rapidswap_kernel::ensure(variant, &reporter)?;
     let folder = root().join("tests/provoke-ko");

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::ValueEnum;
+use rapidswap_kernel::Variant;
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
-    AccelChoice, Cluster, KernelVariant, Node, NodeState, Occasion, Profile, UpOptions,
+    AccelChoice, Cluster, Node, NodeState, Occasion, Profile, UpOptions,
 };
 
 use crate::artifacts;
@@ -65,10 +66,10 @@ impl Scene {
 }
 
 /// Which kernel the tests run on: `$RAPIDSWAP_KERNEL`, `release` by default.
-pub fn kernel_variant() -> Result<KernelVariant> {
+pub fn kernel_variant() -> Result<Variant> {
     match std::env::var("RAPIDSWAP_KERNEL").as_deref() {
-        Err(_) | Ok("" | "release") => Ok(KernelVariant::Release),
-        Ok("debug") => Ok(KernelVariant::Debug),
+        Err(_) | Ok("" | "release") => Ok(Variant::Release),
+        Ok("debug") => Ok(Variant::Debug),
         Ok(other) => Err(anyhow!(
             "RAPIDSWAP_KERNEL is `{other}`: use `release` or `debug`"
         )),
@@ -147,11 +148,11 @@ fn up_options(name: &str) -> Result<UpOptions> {
 
 /// The cluster that a test shares. Those that do things to nodes from outside
 /// wait for long, beside the others: on a debug kernel nothing is beside anything.
-fn shared(variant: KernelVariant, test: &str) -> &'static str {
+fn shared(variant: Variant, test: &str) -> &'static str {
     match variant {
-        KernelVariant::Debug => "test-debug",
+        Variant::Debug => "test-debug",
         _ if test.starts_with("vms::") => "test-vms",
-        KernelVariant::Release | KernelVariant::Host => "test-main",
+        Variant::Release | Variant::Host => "test-main",
     }
 }
 
@@ -288,10 +289,10 @@ mod tests {
 
     #[test]
     fn those_that_pause_nodes_have_theirs_beside_the_others() {
-        let release = |test| shared(KernelVariant::Release, test);
+        let release = |test| shared(Variant::Release, test);
         assert_eq!(release("vms::pauses::a_test"), "test-vms");
         assert_eq!(release("loads::a_test"), "test-main");
-        let debug = shared(KernelVariant::Debug, "vms::pauses::a_test");
+        let debug = shared(Variant::Debug, "vms::pauses::a_test");
         assert_eq!(debug, "test-debug");
     }
 

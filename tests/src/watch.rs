@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow};
-use rapidswap_vm::{Allowed, Collected, Fault, KernelVariant, Node, NodeState, Outcome, TestRun};
+use rapidswap_kernel::Variant;
+use rapidswap_vm::{Allowed, Collected, Fault, Node, NodeState, Outcome, TestRun};
 
 use crate::artifacts;
 use crate::guest::Guest;
@@ -196,7 +197,7 @@ fn mark(
 
 /// Has the kernel say on its console what memory the test lost, if it can.
 fn look_for_leaks(node: &Node) -> Result<()> {
-    if kernel_variant()? == KernelVariant::Release {
+    if kernel_variant()? == Variant::Release {
         return Ok(());
     }
     let guest = Guest::new(node.clone());

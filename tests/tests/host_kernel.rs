@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use rapidswap_kernel::Variant;
 use rapidswap_progress::Reporter;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::posed::Posed;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{guarded, options};
 use rapidswap_tests::wait::wait_until;
-use rapidswap_vm::{Cluster, KernelVariant, UpOptions, classify, swap};
+use rapidswap_vm::{Cluster, UpOptions, classify, swap};
 
 /// Where drivers are once their initialisation has succeeded.
 const DRIVERS: [&str; 8] = [
@@ -28,7 +29,7 @@ const DRIVERS: [&str; 8] = [
 #[test]
 fn it_boots_with_its_drivers_and_swaps() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let posed = Posed::start(KernelVariant::Host, dir.path())?;
+    let posed = Posed::start(Variant::Host, dir.path())?;
     for host in ["client", "server"] {
         let there = posed.ssh(host, "cd /sys/bus && ls -d */drivers/*")?;
         for driver in DRIVERS {
@@ -49,7 +50,7 @@ fn it_boots_with_its_drivers_and_swaps() -> Result<()> {
         ensure!(failed.trim().is_empty(), "{host}: {failed}");
     }
     let wanted = UpOptions {
-        kernel: KernelVariant::Host.into(),
+        kernel: Variant::Host.into(),
         profile: posed.profile(),
         swap: true,
         server_mib: 128,

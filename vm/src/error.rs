@@ -5,7 +5,6 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::outcome::Outcome;
-use crate::size::Size;
 use crate::splat::{Splat, SplatKind};
 
 /// A result of this crate.

@@ -12,7 +12,7 @@ use rapidswap_progress::Reporter;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
-use crate::options::{KernelVariant, UpOptions};
+use crate::options::UpOptions;
 use crate::prepare::failed;
 use crate::profile::CLIENT;
 
@@ -24,7 +24,7 @@ const REMOTESWAP: &str = "remoteswap.ko";
 #[serde(untagged)]
 pub enum NodeKernel {
     /// This checkout's.
-    Variant(KernelVariant),
+    Variant(Variant),
     /// What is built of a source tree.
     Tree {
         /// The tree.
@@ -42,21 +42,21 @@ impl NodeKernel {
     pub(crate) fn patience(&self) -> u32 {
         match self {
             NodeKernel::Variant(variant) => variant.patience(),
-            NodeKernel::Tree { .. } => KernelVariant::Release.patience(),
+            NodeKernel::Tree { .. } => Variant::Release.patience(),
             // Nobody knows what an image does before it is up.
-            NodeKernel::Image { .. } => KernelVariant::Debug.patience(),
+            NodeKernel::Image { .. } => Variant::Debug.patience(),
         }
     }
 }
 
 impl Default for NodeKernel {
     fn default() -> NodeKernel {
-        KernelVariant::default().into()
+        Variant::default().into()
     }
 }
 
-impl From<KernelVariant> for NodeKernel {
-    fn from(variant: KernelVariant) -> NodeKernel {
+impl From<Variant> for NodeKernel {
+    fn from(variant: Variant) -> NodeKernel {
         NodeKernel::Variant(variant)
     }
 }
@@ -66,14 +66,14 @@ impl FromStr for NodeKernel {
 
     /// The name of a variant, or a path.
     fn from_str(text: &str) -> Result<NodeKernel> {
-        if let Ok(variant) = KernelVariant::from_str(text, false) {
+        if let Ok(variant) = Variant::from_str(text, false) {
             return Ok(variant.into());
         }
         match fs::canonicalize(text) {
             Ok(tree) if tree.is_dir() => Ok(NodeKernel::Tree { tree }),
             Ok(image) => Ok(NodeKernel::Image { image }),
             Err(_) => {
-                let variants = KernelVariant::value_variants().iter();
+                let variants = Variant::value_variants().iter();
                 let variants: Vec<_> = variants.map(ToString::to_string).collect();
                 let variants = variants.join(", ");
                 Err(Error::BadOption(format!(
@@ -147,9 +147,8 @@ pub(crate) struct Ready {
 pub(crate) fn ensure(options: &UpOptions, reporter: &Reporter) -> Result<Ready> {
     match &options.kernel {
         NodeKernel::Variant(variant) => {
-            let variant = variant.build();
-            let kernel = rapidswap_kernel::ensure(variant, reporter).map_err(failed)?;
-            with_modules(kernel, variant, true, options, reporter)
+            let kernel = rapidswap_kernel::ensure(*variant, reporter).map_err(failed)?;
+            with_modules(kernel, *variant, true, options, reporter)
         }
         NodeKernel::Tree { tree } => {
             let variant = Variant::Release;
@@ -250,7 +249,7 @@ mod tests {
         fs::write(&image, "x").expect("file");
         let read = |text: &Path| text.to_str().expect("text").parse::<NodeKernel>();
         let debug = "debug".parse::<NodeKernel>().expect("a variant");
-        assert_eq!(debug, KernelVariant::Debug.into());
+        assert_eq!(debug, Variant::Debug.into());
         assert!(matches!(read(dir.path()), Ok(NodeKernel::Tree { .. })));
         assert!(matches!(read(&image), Ok(NodeKernel::Image { .. })));
         let error = "fast".parse::<NodeKernel>().expect_err("none").to_string();

@@ -88,7 +88,7 @@ pub use kernels::{ModuleFolder, NodeKernel, NodeModule};
 pub use limit::MemoryGroup;
 pub use node::Node;
 pub use occasion::{Occasion, TestRun};
-pub use options::{AccelChoice, DEFAULT_NAME, KernelVariant, UpOptions};
+pub use options::{AccelChoice, DEFAULT_NAME, UpOptions};
 pub use outcome::{NO_KVM, Outcome, ended};
 pub use parity::{Cap, End, Limit, Parity};
 pub use process::{Process, ProcessHandle};

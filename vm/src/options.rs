@@ -1,10 +1,5 @@
 //! What a cluster is asked to be.
 
-use std::fmt;
-
-use rapidswap_kernel::Variant;
-use serde::{Deserialize, Serialize};
-
 use crate::error::{Error, Result};
 use crate::kernels::{ModuleFolder, NodeKernel};
 use crate::profile::SERVER;
@@ -25,49 +20,6 @@ pub enum AccelChoice {
     Kvm,
     /// QEMU's translator, on any host.
     Tcg,
-}
-
-/// Which build of the kernel the nodes run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum KernelVariant {
-    /// The one that tests and benchmarks use.
-    #[default]
-    Release,
-    /// With KASAN, lockdep, kmemleak and other checks; slow.
-    Debug,
-    /// For machines that boot by themselves, with their RDMA cards.
-    Host,
-}
-
-impl KernelVariant {
-    /// How many times longer than on the release kernel something may take.
-    /// Without KVM the debug kernel takes ten times as long to boot.
-    pub fn patience(self) -> u32 {
-        match self {
-            KernelVariant::Release | KernelVariant::Host => 1,
-            KernelVariant::Debug => 12,
-        }
-    }
-
-    /// What is built for it.
-    pub(crate) fn build(self) -> Variant {
-        match self {
-            KernelVariant::Release => Variant::Release,
-            KernelVariant::Debug => Variant::Debug,
-            KernelVariant::Host => Variant::Host,
-        }
-    }
-}
-
-impl fmt::Display for KernelVariant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            KernelVariant::Release => "release",
-            KernelVariant::Debug => "debug",
-            KernelVariant::Host => "host",
-        })
-    }
 }
 
 /// How [`crate::Cluster::up`] makes a cluster.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rapidswap_cache::require_space;
 use rapidswap_images::Machine;
+use rapidswap_kernel::Variant;
 use rapidswap_progress::Reporter;
 
 use crate::accel::{self, Choice};
@@ -16,7 +17,7 @@ use crate::clean;
 use crate::device::Accel;
 use crate::error::{Error, IoContext, Result, names};
 use crate::kernels::{self, NodeKernel};
-use crate::options::{KernelVariant, UpOptions};
+use crate::options::UpOptions;
 use crate::profile::{Address, CLIENT, Profile};
 use crate::qemu::Qemu;
 use crate::size::Size;
@@ -116,7 +117,7 @@ fn nodes(options: &UpOptions, profile: &Profile) -> Result<Vec<NodePlan>> {
     let memory_mib = u64::from(options.memory_mib);
     // So that as much is left for programs as on the release kernel.
     let with_checks = |mib: u64| match options.kernel {
-        NodeKernel::Variant(KernelVariant::Debug) => mib + mib / CHECKS_PART + CHECKS_MIB,
+        NodeKernel::Variant(Variant::Debug) => mib + mib / CHECKS_PART + CHECKS_MIB,
         _ => mib,
     };
     let nodes = profile.nodes(options.servers)?;
@@ -155,7 +156,7 @@ fn nodes(options: &UpOptions, profile: &Profile) -> Result<Vec<NodePlan>> {
 /// The kernel asked for; where none is, the profile's.
 fn wanted_kernel(options: &UpOptions, profile: &Profile) -> NodeKernel {
     match &options.kernel {
-        NodeKernel::Variant(KernelVariant::Release) => profile.kernel.into(),
+        NodeKernel::Variant(Variant::Release) => profile.kernel.into(),
         other => other.clone(),
     }
 }
@@ -206,7 +207,7 @@ mod tests {
         assert!(release[1].memory_mib >= release[0].memory_mib + 256);
 
         let options = UpOptions {
-            kernel: KernelVariant::Debug.into(),
+            kernel: Variant::Debug.into(),
             ..options
         };
         for (node, debug) in release

@@ -10,10 +10,10 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rapidswap_kernel::Variant;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
-use crate::options::KernelVariant;
 pub use host::Ssh;
 
 /// The name of the node that swaps.
@@ -34,7 +34,7 @@ pub struct Profile {
     pub time_scale: NonZeroU32,
     /// The kernel that the nodes run unless another is asked for.
     #[serde(default)]
-    pub kernel: KernelVariant,
+    pub kernel: Variant,
     /// What joins the nodes.
     pub link: ProfileLink,
     /// The nodes.
@@ -327,7 +327,7 @@ mod tests {
         for name in ["mlx4", "mlx5"] {
             let profile = Profile::load(name).expect(name);
             assert!(profile.is_hosts() && profile.time_scale.get() == 1);
-            assert_eq!(profile.kernel, KernelVariant::Host);
+            assert_eq!(profile.kernel, Variant::Host);
             assert_eq!(profile.link.kind, "existing");
             for node in [&profile.node.client, &profile.node.server] {
                 assert_eq!(node.device.as_deref(), Some(&*format!("{name}_0")));

@@ -199,8 +199,8 @@ fn identity(file: &Path) -> Result<String> {
 mod tests {
     use super::*;
     use crate::device::Accel;
-    use crate::options::KernelVariant;
     use crate::supervisor::plan;
+    use rapidswap_kernel::Variant;
 
     fn states(dir: &Path, key: &str) -> States {
         States {
@@ -310,7 +310,7 @@ mod tests {
             |plan| plan.nodes[0].memory_mib = 256,
             |plan| plan.nodes.truncate(1),
             |plan| plan.profile.link.mtu = None,
-            |plan| plan.kernel = KernelVariant::Debug.into(),
+            |plan| plan.kernel = Variant::Debug.into(),
             |plan| plan.programs.clear(),
             // Another file, though it is like the first.
             |plan| plan.vmlinux = plan.image.clone(),
