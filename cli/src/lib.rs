@@ -1,9 +1,10 @@
-//! How every program here takes its command line and answers: what is wrong is
-//! said on one line, and addresses and times are written alike.
+//! How every program here takes its command line, answers and finds others: what
+//! is wrong is said on one line, and addresses and times are written alike.
 
 #![forbid(unsafe_code)]
 
 mod output;
+mod path;
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::exit;
@@ -13,6 +14,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::error::{Error, ErrorKind};
 
 pub use output::{finish, print, say};
+pub use path::in_path;
 
 /// What a program ends with when its command line is wrong.
 pub const WRONG_USAGE: u8 = 2;

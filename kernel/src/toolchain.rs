@@ -1,5 +1,6 @@
 //! The tools that build the kernel: found, checked, and named in the hash.
 
+use rapidswap_cli::in_path;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -273,13 +274,6 @@ fn missing_programs() -> Vec<String> {
         "build tools are missing: apt-get install {}",
         packages.join(" ")
     )]
-}
-
-fn in_path(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|dir| dir.join(program))
-        .find(|file| file.is_file())
 }
 
 /// `rustc 1.85.0 (4d91de4e4 2025-02-17)` is version `1.85`, and so is

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rapidswap_cli::in_path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
@@ -118,9 +119,7 @@ fn locate(name: &OsString) -> Option<PathBuf> {
     if path.components().count() > 1 {
         return path.canonicalize().ok();
     }
-    let dirs = env::var_os("PATH")?;
-    let mut candidates = env::split_paths(&dirs).map(|dir| dir.join(name));
-    candidates.find(|candidate| candidate.is_file())
+    in_path(name)
 }
 
 fn version(program: &Path) -> Result<String> {

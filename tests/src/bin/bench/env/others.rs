@@ -1,11 +1,11 @@
 //! The tools that people boot kernels in VMs with today: one VM, the same
 //! vmlinux, without KVM, by their fastest documented way.
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
+use rapidswap_cli::in_path;
 
 use super::timing::{line, timed_ok};
 
@@ -90,11 +90,7 @@ fn seconds(command: &mut Command) -> Result<f64> {
 }
 
 fn find(program: &str, get: &str) -> Result<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|path| path.is_file())
-        .ok_or_else(|| {
-            anyhow!("no {program} in PATH to compare with: {get}, or give --skip others")
-        })
+    in_path(program).with_context(|| {
+        format!("no {program} in PATH to compare with: {get}, or give --skip others")
+    })
 }
