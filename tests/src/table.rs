@@ -47,15 +47,6 @@ pub fn print(found: &impl Serialize, table: &Table, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// A number of bytes in the unit people would use.
-pub fn bytes(count: u64) -> String {
-    match count {
-        0..1024 => format!("{count} B"),
-        1024..1_048_576 => format!("{:.1} KiB", count as f64 / 1024.0),
-        _ => format!("{:.1} MiB", count as f64 / 1_048_576.0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,12 +57,5 @@ mod tests {
         table.row("a", 1);
         table.row("long name", "x");
         assert_eq!(table.to_string(), "  a          1\n  long name  x\n");
-    }
-
-    #[test]
-    fn units_change_with_size() {
-        assert_eq!(bytes(10), "10 B");
-        assert_eq!(bytes(1536), "1.5 KiB");
-        assert_eq!(bytes(64 << 20), "64.0 MiB");
     }
 }

@@ -15,7 +15,7 @@ use rapidswap_cache::UNFINISHED;
 use crate::cluster::Cluster;
 use crate::collect::FAILURES;
 use crate::error::{Error, IoContext, Result};
-use crate::size::Size;
+use crate::size::{Size, human_readable};
 
 /// What is in the cache and can be done without, most of it made again: what it
 /// is called, and where it is.
@@ -57,7 +57,7 @@ pub struct Entry {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        write!(f, "{} {name}, {}", self.kind, mib(self.bytes))
+        write!(f, "{} {name}, {}", self.kind, human_readable(self.bytes))
     }
 }
 
@@ -262,15 +262,6 @@ fn disk_use(folder: &Path) -> u64 {
         }
     }
     bytes
-}
-
-/// Bytes as people read them.
-pub fn mib(bytes: u64) -> String {
-    let mib = bytes as f64 / f64::from(1 << 20);
-    match mib {
-        1024.0.. => format!("{:.1} GiB", mib / 1024.0),
-        _ => format!("{mib:.1} MiB"),
-    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::options::AccelChoice;
 use crate::qemu::Qemu;
 use crate::rundir;
-use crate::size::Size;
+use crate::size::{Size, human_readable};
 
 /// The checkout's wrapper, which knows what the host needs.
 const WRAPPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../just");
@@ -275,7 +275,7 @@ fn disk(cache: &Path) -> Finding {
 /// It only grows until somebody cleans it.
 fn cache_size(cache: &Path) -> Finding {
     let bytes = clean::size(cache);
-    let seen = format!("{} in {}", clean::mib(bytes), cache.display());
+    let seen = format!("{} in {}", human_readable(bytes), cache.display());
     match bytes >> 30 < CACHE_GIB {
         true => good("cache", seen),
         false => fair("cache", seen, &["./just clean"]),

@@ -96,7 +96,7 @@ pub use profile::{Address, CLIENT, Profile, ProfileLink, ProfileNode, ProfileNod
 pub use rapidswap_protocol::{Exec, ExitStatus, Output, WindowSize};
 pub use reading::{Figures, Group, Memory, Reading};
 pub use report::Report;
-pub use size::Size;
+pub use size::{Size, human_readable};
 pub use splat::{Splat, SplatKind, classify};
 pub use status::{Gone, NodeState, NodeStatus, Start, Status};
 

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use remoteswap_logic::slots::PAGE_BYTES;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
 use crate::error::Result;
 use crate::profile::CLIENT;
+use crate::size::human_readable;
 use crate::status::{NodeState, Status};
 use crate::swap::{self, Counters};
 
@@ -53,11 +55,6 @@ impl Cluster {
     }
 }
 
-/// Bytes as people read them.
-fn mib(pages: u64) -> String {
-    format!("{:.1} MiB", pages as f64 / 256.0)
-}
-
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.status)?;
@@ -70,7 +67,7 @@ impl fmt::Display for Report {
                 f,
                 "\nstored   {} pages ({}), {} failed, {} to disk instead",
                 counters.pages_stored,
-                mib(counters.pages_stored),
+                human_readable(counters.pages_stored * PAGE_BYTES),
                 counters.stores_failed,
                 counters.disk_writes
             )?;
@@ -78,7 +75,7 @@ impl fmt::Display for Report {
                 f,
                 "\nloaded   {} pages ({}), {} failed, {} lost",
                 counters.pages_loaded,
-                mib(counters.pages_loaded),
+                human_readable(counters.pages_loaded * PAGE_BYTES),
                 counters.loads_failed,
                 counters.loads_lost
             )?;
@@ -92,9 +89,9 @@ impl fmt::Display for Report {
             write!(
                 f,
                 "\nserving  {} from {name} to {} clients, {} free",
-                mib(leased >> 12),
+                human_readable(leased),
                 clients.len(),
-                mib(server["free_bytes"].as_u64().unwrap_or(0) >> 12)
+                human_readable(server["free_bytes"].as_u64().unwrap_or(0))
             )?;
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! Sizes as people type them: `64M`, `1G`, `512K`, or plain bytes.
+//! Sizes as people type them: `64M`, `1G`, `512K`, or plain bytes; and as they
+//! read them.
 //!
 //! For the crate `bytesize` `64M` is 64 million bytes, which would not be what
 //! QEMU, memory groups and everybody here mean by it.
@@ -20,7 +21,7 @@ use crate::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Size(u64);
 
-/// Units from the largest down, as [`fmt::Display`] tries them.
+/// Units from the largest down.
 const UNITS: [(&str, u64); 4] = [
     ("T", 1 << 40),
     ("G", 1 << 30),
@@ -88,6 +89,15 @@ impl fmt::Display for Size {
     }
 }
 
+/// A number of bytes in the unit that people would use, rounded.
+pub fn human_readable(bytes: u64) -> String {
+    let unit = UNITS.iter().find(|(_, factor)| bytes >= *factor);
+    match unit {
+        Some((name, factor)) => format!("{:.1} {name}iB", bytes as f64 / *factor as f64),
+        None => format!("{bytes} B"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +133,19 @@ mod tests {
         ] {
             let error = text.parse::<Size>().expect_err(text).to_string();
             assert!(error.contains("is not a size"), "{error}");
+        }
+    }
+
+    #[test]
+    fn units_change_with_size() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1536, "1.5 KiB"),
+            (64 << 20, "64.0 MiB"),
+            (10 << 30, "10.0 GiB"),
+        ] {
+            assert_eq!(human_readable(bytes), text);
         }
     }
 

@@ -305,7 +305,7 @@ fn cleaning_an_empty_cache_frees_nothing_and_makes_nothing() {
         .env("XDG_CACHE_HOME", empty.path().join("cache"))
         .output()
         .expect("rapidswap runs");
-    assert_eq!(text(&output.stdout), "freed 0.0 MiB, 0.0 MiB left\n");
+    assert_eq!(text(&output.stdout), "freed 0 B, 0 B left\n");
     assert!(output.status.success(), "{output:?}");
     assert_eq!(fs::read_dir(empty.path()).expect("readable").count(), 0);
 }

@@ -14,10 +14,10 @@ use rapidswap_tests::artifacts;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, Verified, report};
 use rapidswap_tests::scene::{Scene, end};
-use rapidswap_tests::table::{Table, bytes, print};
+use rapidswap_tests::table::{Table, print};
 use rapidswap_tests::verdict::failed;
 use rapidswap_vm::Error::KernelFaults as Complained;
-use rapidswap_vm::{AccelChoice, Cluster, Splat, UpOptions, ended, interrupt};
+use rapidswap_vm::{AccelChoice, Cluster, Splat, UpOptions, ended, human_readable, interrupt};
 use serde::Serialize;
 
 #[derive(Parser)]
@@ -192,7 +192,7 @@ impl Outcome {
 
     fn table(&self, cli: &Cli) -> Table {
         let mut table = Table::default();
-        let pages = |count: u64| format!("{count} ({})", bytes(count * 4096));
+        let pages = |count: u64| format!("{count} ({})", human_readable(count * 4096));
         let cached = if self.build_s < 5.0 { " (cached)" } else { "" };
         let accel = format!("{} ({})", self.accel, self.accel_reason);
         table.row("accelerator", accel);

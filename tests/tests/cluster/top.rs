@@ -87,7 +87,7 @@ fn top_shows_what_happens_in_its_interval() -> Result<()> {
         let headline = format!("{name}: remote swap up; client up, server up; last ");
         ensure!(
             text.starts_with(&headline)
-                && text.contains("  server leased       64 MiB of 64 MiB\n"),
+                && text.contains("  server leased     64.0 MiB of 64.0 MiB\n"),
             "{text}"
         );
         program.signal(9);

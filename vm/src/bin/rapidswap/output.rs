@@ -5,9 +5,9 @@ use std::io::{self, Write};
 
 use rapidswap_cli::print;
 use rapidswap_protocol::Error as AgentError;
-use rapidswap_vm::clean::{Cleaned, mib};
+use rapidswap_vm::clean::Cleaned;
 use rapidswap_vm::doctor::Finding;
-use rapidswap_vm::{Error, NodeState, Outcome, Size, Splat, Status};
+use rapidswap_vm::{Error, NodeState, Outcome, Size, Splat, Status, human_readable};
 use serde::Serialize;
 
 /// The exit status for an error.
@@ -68,11 +68,11 @@ pub fn cleaned(cleaned: &Cleaned, limit: Size, dry_run: bool) -> anyhow::Result<
     writeln!(
         out,
         "{verb} {}, {} left",
-        mib(cleaned.freed()),
-        mib(cleaned.left)
+        human_readable(cleaned.freed()),
+        human_readable(cleaned.left)
     )?;
     if cleaned.left > limit.bytes() {
-        let fixed = mib(cleaned.fixed);
+        let fixed = human_readable(cleaned.fixed);
         writeln!(
             out,
             "{fixed} are in use, or sources, build directories and tools, which stay"

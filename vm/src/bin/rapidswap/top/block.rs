@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use rapidswap_vm::latency::time;
-use rapidswap_vm::{Activity, Memory, Rates};
+use rapidswap_vm::{Activity, Memory, Rates, human_readable};
 
 /// One block of lines.
 pub fn text(activity: &Activity) -> String {
@@ -24,7 +24,8 @@ pub fn text(activity: &Activity) -> String {
         }
     }
     for Use { name, used, total } in uses(activity) {
-        let _ = writeln!(text, "  {name:<16} {:>9} of {}", mib(used), mib(total));
+        let (used, total) = (human_readable(used), human_readable(total));
+        let _ = writeln!(text, "  {name:<16} {used:>9} of {total}");
     }
     text
 }
@@ -99,11 +100,6 @@ pub fn uses(activity: &Activity) -> Vec<Use> {
         add(format!("{name} memory"), used, total);
     }
     uses
-}
-
-/// Bytes as people read them.
-pub fn mib(bytes: u64) -> String {
-    format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 #[cfg(test)]

@@ -2,15 +2,15 @@
 
 use std::collections::VecDeque;
 
-use rapidswap_vm::Activity;
 use rapidswap_vm::latency::time;
+use rapidswap_vm::{Activity, human_readable};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Gauge, Row, Sparkline, Table};
 
-use super::block::{Use, headline, mib, rates, uses};
+use super::block::{Use, headline, rates, uses};
 
 /// How many intervals are remembered: more than screens are wide.
 const REMEMBERED: usize = 512;
@@ -138,7 +138,11 @@ fn draw_uses(frame: &mut Frame, area: Rect, uses: &[Use]) {
         };
         let gauge = Gauge::default()
             .ratio(share)
-            .label(format!("{} of {}", mib(*used), mib(*total)))
+            .label(format!(
+                "{} of {}",
+                human_readable(*used),
+                human_readable(*total)
+            ))
             .gauge_style(Style::new().fg(color).bg(Color::DarkGray));
         frame.render_widget(gauge, bar);
     }
