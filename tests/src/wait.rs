@@ -1,10 +1,10 @@
-//! Waiting for conditions instead of sleeping.
+//! Waiting for conditions instead of sleeping, and saying for what it was in vain.
 
 use std::fmt;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
+use rapidswap_vm::wait;
 
 const POLL: Duration = Duration::from_millis(100);
 
@@ -15,6 +15,13 @@ pub struct TimedOut {
     pub what: String,
     /// For how long.
     pub limit: Duration,
+}
+
+impl TimedOut {
+    fn of(what: &str, limit: Duration) -> TimedOut {
+        let what = what.to_owned();
+        TimedOut { what, limit }
+    }
 }
 
 impl fmt::Display for TimedOut {
@@ -31,19 +38,20 @@ impl std::error::Error for TimedOut {}
 pub fn wait_until<T>(
     what: &str,
     limit: Duration,
-    mut condition: impl FnMut() -> Result<Option<T>>,
+    condition: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = condition()? {
-            return Ok(found);
-        }
-        if start.elapsed() > limit {
-            let what = what.to_owned();
-            return Err(TimedOut { what, limit }.into());
-        }
-        thread::sleep(POLL);
-    }
+    let found = wait::poll(POLL, limit, condition)?;
+    found.ok_or_else(|| TimedOut::of(what, limit).into())
+}
+
+/// Does what a node that hangs would not come back from.
+pub fn within(
+    what: &str,
+    limit: Duration,
+    act: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Result<()> {
+    let done = wait::within(limit, act);
+    done.unwrap_or_else(|| Err(TimedOut::of(what, limit).into()))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::guest::Guest;
 use crate::leaks;
 use crate::scene::{Scene, kernel_variant, scaled};
 use crate::verdict::{Seen, Verdict};
-use crate::wait::TimedOut;
+use crate::wait::{TimedOut, within};
 
 /// How long a node may take to write a mark to its log and its console.
 const MARK: Duration = Duration::from_secs(15);
@@ -190,7 +190,7 @@ fn mark(
     write: fn(&Node, &TestRun) -> rapidswap_vm::Result<()>,
 ) -> Result<()> {
     let (node, run) = (node.clone(), run.clone());
-    within(MARK, "a mark in its log", move || {
+    within("a mark in its log", scaled(MARK)?, move || {
         write(&node, &run).context("mark the log")
     })
 }
@@ -201,21 +201,7 @@ fn look_for_leaks(node: &Node) -> Result<()> {
         return Ok(());
     }
     let guest = Guest::new(node.clone());
-    within(LEAKS, "a search for leaks", move || leaks::look(&guest))
-}
-
-/// Does what a node that hangs would not come back from.
-fn within(
-    limit: Duration,
-    what: &str,
-    act: impl FnOnce() -> Result<()> + Send + 'static,
-) -> Result<()> {
-    let (sender, done) = channel();
-    thread::spawn(move || sender.send(act()));
-    let limit = scaled(limit)?;
-    let late = || TimedOut {
-        what: what.to_owned(),
-        limit,
-    };
-    done.recv_timeout(limit).map_err(|_| late())?
+    within("a search for leaks", scaled(LEAKS)?, move || {
+        leaks::look(&guest)
+    })
 }

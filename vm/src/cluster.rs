@@ -5,7 +5,6 @@ use std::fs;
 use std::net::SocketAddrV4;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rapidswap_progress::{Event, Reporter};
@@ -317,22 +316,5 @@ impl Cluster {
 
     fn connect(&self) -> Result<UnixStream> {
         node::connect(&self.run_dir, &self.name)
-    }
-}
-
-/// Waits for a condition that nothing announces.
-pub(crate) fn wait_until<T>(
-    limit: Duration,
-    mut condition: impl FnMut() -> Result<Option<T>>,
-) -> Result<Option<T>> {
-    let deadline = Instant::now() + limit;
-    loop {
-        if let Some(value) = condition()? {
-            return Ok(Some(value));
-        }
-        if Instant::now() >= deadline {
-            return Ok(None);
-        }
-        thread::sleep(Duration::from_millis(20));
     }
 }

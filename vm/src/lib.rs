@@ -70,7 +70,7 @@ mod sys;
 pub mod time_v;
 mod tsc;
 pub mod virtiofs;
-mod within;
+pub mod wait;
 
 use std::os::fd::BorrowedFd;
 

@@ -6,10 +6,10 @@ use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::cluster::wait_until;
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::size::Size;
+use crate::wait::wait_until;
 
 const MEMORY: &str = "/sys/fs/cgroup/memory";
 

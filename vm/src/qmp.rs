@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cluster::wait_until;
 use crate::error::{Error, IoContext, Result};
+use crate::wait::wait_until;
 
 /// How long QEMU may take to answer. Its main loop can be busy for seconds
 /// on a loaded host; longer means that it hangs.

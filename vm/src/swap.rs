@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use rapidswap_protocol::Exec;
 
-use crate::cluster::{Cluster, wait_until};
+use crate::cluster::Cluster;
 use crate::error::{Error, Result, names};
 use crate::node::Node;
 use crate::profile::{CLIENT, SERVER};
 use crate::status::Status;
+use crate::wait::wait_until;
 
 pub use crate::counters::{Counters, counters};
 

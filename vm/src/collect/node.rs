@@ -12,7 +12,7 @@ use super::scripts::{ITEMS, Item};
 use crate::console;
 use crate::error::{Error, IoContext, Result};
 use crate::node::Node;
-use crate::within::within;
+use crate::wait::within;
 
 /// How long a node may take for one item. Its tasks alone are thousands of
 /// lines.

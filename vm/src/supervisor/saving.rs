@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 
 use super::guest::Guest;
 use super::{Event, Shared, spawn};
-use crate::cluster::wait_until;
 use crate::error::{Error, Result};
 use crate::qmp::Qmp;
+use crate::wait::wait_until;
 
 /// How long the memory of a node may take to or from its file, on a disk that
 /// others use as well.
