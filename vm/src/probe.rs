@@ -120,7 +120,7 @@ impl Probe {
             let qmp = Qmp::start(monitor, move |event| {
                 if matches!(
                     event,
-                    Event::Stop | Event::GuestPanicked | Event::Shutdown(_)
+                    Event::Stop(_) | Event::GuestPanicked | Event::Shutdown(_)
                 ) {
                     let _ = waker.shutdown(std::net::Shutdown::Both);
                 }

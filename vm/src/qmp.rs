@@ -2,10 +2,10 @@
 //! A dozen commands and four events are all that is used, so this is the
 //! whole client; the generated crates cost more to compile than to replace.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,17 @@ use crate::wait::wait_until;
 /// on a loaded host; longer means that it hangs.
 const ANSWER: Duration = Duration::from_secs(20);
 
+/// The id of what QEMU is asked at each stop.
+const STOPPED: &str = "stopped";
+
 /// Something QEMU said on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The guest's kernel panicked.
     GuestPanicked,
-    /// The processors were stopped, by a command or by a failure.
-    Stop,
+    /// The processors were stopped, by a command or by a failure, with what
+    /// [`Qmp::status`] is then.
+    Stop(String),
     /// The processors go on.
     Resume,
     /// The machine is shut down, with QEMU's reason.
@@ -43,12 +47,27 @@ pub enum Reboot {
 /// A connection to one QEMU. Commands may be given from any thread; they are
 /// carried out one at a time.
 pub struct Qmp {
-    line: Mutex<Line>,
+    requests: Arc<Requests>,
+    answers: Mutex<Answers>,
 }
 
-struct Line {
-    stream: UnixStream,
-    answers: Receiver<Value>,
+/// The way to QEMU. Taken for one line, and never until that is answered.
+struct Requests(Mutex<UnixStream>);
+
+impl Requests {
+    fn send(&self, command: &str, arguments: Value, id: Value) -> io::Result<()> {
+        let mut request = json!({ "execute": command, "id": id });
+        if !arguments.is_null() {
+            request["arguments"] = arguments;
+        }
+        let mut stream = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        stream.write_all(format!("{request}\n").as_bytes())
+    }
+}
+
+/// The way back. Taken until the answer is there.
+struct Answers {
+    incoming: Receiver<Value>,
     next_id: u64,
 }
 
@@ -59,15 +78,17 @@ impl Qmp {
         let reader = stream
             .try_clone()
             .what(|| "cannot share the QMP socket".into())?;
-        let (sender, answers) = channel();
+        let requests = Arc::new(Requests(Mutex::new(stream)));
+        let (sender, incoming) = channel();
+        let asks = Arc::clone(&requests);
         thread::Builder::new()
             .name("qmp".into())
-            .spawn(move || listen(reader, &sender, on_event))
+            .spawn(move || listen(reader, &asks, &sender, on_event))
             .what(|| "cannot start a thread".into())?;
         let qmp = Qmp {
-            line: Mutex::new(Line {
-                stream,
-                answers,
+            requests,
+            answers: Mutex::new(Answers {
+                incoming,
                 next_id: 1,
             }),
         };
@@ -77,20 +98,15 @@ impl Qmp {
 
     /// Carries out one command and gives its `return` value.
     pub fn execute(&self, command: &str, arguments: Value) -> Result<Value> {
-        let mut line = self.line.lock().unwrap_or_else(|e| e.into_inner());
-        let id = line.next_id;
-        line.next_id += 1;
-        let mut request = json!({ "execute": command, "id": id });
-        if !arguments.is_null() {
-            request["arguments"] = arguments;
-        }
-        line.stream
-            .write_all(format!("{request}\n").as_bytes())
-            .what(|| format!("cannot send {command} to QEMU"))?;
+        let mut answers = self.answers.lock().unwrap_or_else(|e| e.into_inner());
+        let id = answers.next_id;
+        answers.next_id += 1;
+        let sent = self.requests.send(command, arguments, id.into());
+        sent.what(|| format!("cannot send {command} to QEMU"))?;
         let deadline = Instant::now() + ANSWER;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let answer = line.answers.recv_timeout(left).map_err(|error| {
+            let answer = answers.incoming.recv_timeout(left).map_err(|error| {
                 Error::Supervisor(match error {
                     RecvTimeoutError::Timeout => {
                         format!(
@@ -154,19 +170,35 @@ impl Qmp {
     /// QEMU's word for what the machine does: `running`, `paused`,
     /// `internal-error`, `guest-panicked`, …
     pub fn status(&self) -> Result<String> {
-        let status = self.execute("query-status", Value::Null)?;
-        Ok(status["status"].as_str().unwrap_or("unknown").to_owned())
+        Ok(status(&self.execute("query-status", Value::Null)?))
     }
 }
 
+/// The word in an answer to `query-status`.
+fn status(answer: &Value) -> String {
+    answer["status"].as_str().unwrap_or("unknown").to_owned()
+}
+
 /// Sorts what QEMU says until it ends.
-fn listen(stream: UnixStream, answers: &Sender<Value>, on_event: impl Fn(Event)) {
+fn listen(
+    stream: UnixStream,
+    requests: &Requests,
+    answers: &Sender<Value>,
+    on_event: impl Fn(Event),
+) {
     for line in BufReader::new(stream).lines() {
         let Ok(line) = line else { return };
         let Ok(message) = serde_json::from_str::<Value>(&line) else {
             continue;
         };
-        if message.get("event").is_some() {
+        if message["event"] == "STOP" {
+            // Here, because whoever deals with the event must not wait for QEMU,
+            // which answers nothing while another command takes its time. One
+            // that is gone ends this loop.
+            let _ = requests.send("query-status", Value::Null, STOPPED.into());
+        } else if message["id"] == STOPPED {
+            on_event(Event::Stop(status(&message["return"])));
+        } else if message.get("event").is_some() {
             if let Some(event) = event(&message) {
                 on_event(event);
             }
@@ -180,7 +212,6 @@ fn listen(stream: UnixStream, answers: &Sender<Value>, on_event: impl Fn(Event))
 fn event(message: &Value) -> Option<Event> {
     match message["event"].as_str()? {
         "GUEST_PANICKED" => Some(Event::GuestPanicked),
-        "STOP" => Some(Event::Stop),
         "RESUME" => Some(Event::Resume),
         "SHUTDOWN" => Some(Event::Shutdown(
             message["data"]["reason"].as_str().unwrap_or("").to_owned(),
@@ -215,6 +246,9 @@ mod tests {
         assert_eq!(qmp.status().expect("status"), "prelaunch");
         qmp.cont().expect("cont");
         assert_eq!(events.recv_timeout(ANSWER), Ok(Event::Resume));
+        qmp.stop().expect("stop");
+        let stopped = Event::Stop("paused".into());
+        assert_eq!(events.recv_timeout(ANSWER), Ok(stopped));
         let refusal = qmp
             .execute("no-such-command", Value::Null)
             .expect_err("refused");

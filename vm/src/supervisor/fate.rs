@@ -24,13 +24,9 @@ impl Fate {
     }
 }
 
-/// The fate after an event; none if it changes nothing. `status` asks QEMU
-/// what the machine does now, `panicked` whether the console reports a panic.
-pub(super) fn fate(
-    event: &Event,
-    status: impl FnOnce() -> Option<String>,
-    panicked: impl FnOnce() -> bool,
-) -> Option<Fate> {
+/// The fate after an event; none if it changes nothing. `panicked` says whether
+/// the console reports a panic.
+pub(super) fn fate(event: &Event, panicked: impl FnOnce() -> bool) -> Option<Fate> {
     match event {
         Event::GuestPanicked => Fate::gone(Outcome::GuestPanic, "its kernel panicked"),
         Event::Shutdown(reason) => match reason.as_str() {
@@ -45,12 +41,12 @@ pub(super) fn fate(
             ),
         },
         Event::Resume => Some(Fate::Running),
-        Event::Stop => match status().as_deref() {
-            Some("internal-error") => Fate::gone(
+        Event::Stop(status) => match status.as_str() {
+            "internal-error" => Fate::gone(
                 Outcome::InfrastructureFailed,
                 "its processor stopped with an internal error",
             ),
-            Some("paused") => Some(Fate::Paused),
+            "paused" => Some(Fate::Paused),
             // Running again, or an event that says more follows.
             _ => None,
         },
@@ -70,8 +66,12 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(10);
 
-    fn of(event: Event, status: &str, panicked: bool) -> Option<Fate> {
-        fate(&event, || Some(status.to_owned()), || panicked)
+    fn of(event: Event, panicked: bool) -> Option<Fate> {
+        fate(&event, || panicked)
+    }
+
+    fn stop(status: &str) -> Option<Fate> {
+        of(Event::Stop(status.to_owned()), false)
     }
 
     fn outcome(fate: Option<Fate>) -> (Outcome, String) {
@@ -83,36 +83,30 @@ mod tests {
 
     #[test]
     fn a_processor_that_stopped_with_an_internal_error_is_no_pause() {
-        let (ended, reason) = outcome(of(Event::Stop, "internal-error", false));
+        let (ended, reason) = outcome(stop("internal-error"));
         assert_eq!(ended, Outcome::InfrastructureFailed);
         assert!(reason.contains("internal error"), "{reason}");
-        assert_eq!(of(Event::Stop, "paused", false), Some(Fate::Paused));
+        assert_eq!(stop("paused"), Some(Fate::Paused));
         // The panic's own event has said it, or will.
-        assert_eq!(of(Event::Stop, "guest-panicked", false), None);
-        assert_eq!(of(Event::Resume, "running", false), Some(Fate::Running));
+        assert_eq!(stop("guest-panicked"), None);
+        assert_eq!(of(Event::Resume, false), Some(Fate::Running));
     }
 
     #[test]
     fn a_panic_is_one_with_and_without_pvpanic() {
         let reset = || Event::Shutdown("guest-reset".into());
-        for fate in [
-            of(Event::GuestPanicked, "", false),
-            of(reset(), "shutdown", true),
-        ] {
+        for fate in [of(Event::GuestPanicked, false), of(reset(), true)] {
             let panicked = (Outcome::GuestPanic, "its kernel panicked".to_owned());
             assert_eq!(outcome(fate), panicked);
         }
-        let (_, reason) = outcome(of(reset(), "shutdown", false));
+        let (_, reason) = outcome(of(reset(), false));
         assert_eq!(reason, "its kernel rebooted");
     }
 
     #[test]
     fn an_end_from_outside_is_the_infrastructures() {
         let quit = Event::Shutdown("host-qmp-quit".into());
-        assert_eq!(
-            outcome(of(quit, "shutdown", false)).0,
-            Outcome::InfrastructureFailed
-        );
+        assert_eq!(outcome(of(quit, false)).0, Outcome::InfrastructureFailed);
     }
 
     /// A QEMU that stops with an internal error, as under a KVM that cannot run
@@ -138,10 +132,9 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         let qemu = thread::spawn(move || ailing_qemu(theirs));
         let (sender, events) = channel();
-        let qmp = Qmp::start(ours, move |event| drop(sender.send(event))).expect("negotiated");
+        let _qmp = Qmp::start(ours, move |event| drop(sender.send(event))).expect("negotiated");
         let event = events.recv_timeout(SOON).expect("an event");
-        let seen = fate(&event, || qmp.status().ok(), || false);
-        let (ended, reason) = outcome(seen);
+        let (ended, reason) = outcome(of(event, false));
         assert_eq!(ended, Outcome::InfrastructureFailed);
         assert!(reason.contains("internal error"), "{reason}");
         qemu.join().expect("no panic");

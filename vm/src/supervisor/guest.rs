@@ -284,10 +284,10 @@ impl Guest {
         self.port.cut();
     }
 
-    /// Takes notice of what its QEMU says.
+    /// Takes notice of what its QEMU says. Asks it nothing: the whole cluster
+    /// waits for this.
     pub(super) fn observe(&self, event: &qmp::Event) {
-        let status = || self.qmp().and_then(Qmp::status).ok();
-        match fate(event, status, || console::panicked(&self.console())) {
+        match fate(event, || console::panicked(&self.console())) {
             Some(Fate::Gone(gone)) => self.lost(gone),
             Some(Fate::Paused) => self.paused(),
             Some(Fate::Running) => self.running(),
@@ -446,5 +446,51 @@ fn not_booted() -> Gone {
     Gone {
         outcome: Outcome::BootFailed,
         reason: "it has not booted yet".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::plan;
+    use serde_json::Value;
+    use std::io::{BufRead, BufReader, Write};
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::Instant;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// A QEMU that negotiates and then answers nothing. At the first command its
+    /// processors stop, and its guest panics.
+    fn silent_qemu(stream: UnixStream) {
+        let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
+        let mut next = || lines.next().expect("a line").expect("a request");
+        let say = |text: Value| writeln!(&stream, "{text}").expect("a listener");
+        let negotiation: Value = serde_json::from_str(&next()).expect("a request");
+        say(json!({"return": {}, "id": negotiation["id"]}));
+        next();
+        say(json!({"event": "STOP"}));
+        say(json!({"event": "GUEST_PANICKED"}));
+        lines.for_each(drop);
+    }
+
+    #[test]
+    fn what_a_qemu_says_is_seen_though_it_answers_nothing() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        thread::spawn(move || silent_qemu(theirs));
+        let (port, _agent) = UnixStream::pair().expect("a pair");
+        let node = &plan(1).nodes[0];
+        let guest = Arc::new(Guest::new(node, "/nowhere".into(), 0, port));
+        let (sender, events) = channel();
+        let qmp = Qmp::start(ours, move |event| drop(sender.send(event))).expect("negotiated");
+        assert!(guest.qmp.set(qmp).is_ok());
+        let dumped = Arc::clone(&guest);
+        thread::spawn(move || dumped.qmp()?.execute("dump-guest-memory", Value::Null));
+        let started = Instant::now();
+        while !matches!(guest.state(), NodeState::Gone(_)) {
+            guest.observe(&events.recv_timeout(SOON).expect("an event"));
+        }
+        assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
     }
 }
