@@ -6,8 +6,10 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rapidswap_protocol::{Error as AgentError, Exec, Output};
+use serde_json::Value;
 
 use crate::console;
 use crate::error::{Error, IoContext, Result};
@@ -145,12 +147,24 @@ impl Node {
     }
 
     /// Gives its QEMU any QMP command; a host has none.
-    pub fn qmp(&self, command: &str, arguments: serde_json::Value) -> Result<serde_json::Value> {
+    pub fn qmp(&self, command: &str, arguments: Value) -> Result<Value> {
+        self.qmp_until(command, arguments, None)
+    }
+
+    /// The same with a command that goes on after its answer: gives the data of
+    /// the event of that name, by which QEMU says its end, within a time.
+    pub(crate) fn qmp_until(
+        &self,
+        command: &str,
+        arguments: Value,
+        until: Option<(&str, Duration)>,
+    ) -> Result<Value> {
         let (node, command) = (self.name.clone(), command.to_owned());
         match self.ask(&Request::Qmp {
             node,
             command,
             arguments,
+            until: until.map(|(event, limit)| (event.to_owned(), limit)),
         })? {
             Reply::Value(value) => Ok(value),
             other => Err(failed(other)),

@@ -1,5 +1,5 @@
 //! QEMU's control protocol: one JSON object a line, answers and events mixed.
-//! A dozen commands and four events are all that is used, so this is the
+//! A dozen commands and five events are all that is used, so this is the
 //! whole client; the generated crates cost more to compile than to replace.
 
 use std::io::{self, BufRead, BufReader, Write};
@@ -49,6 +49,7 @@ pub enum Reboot {
 pub struct Qmp {
     requests: Arc<Requests>,
     answers: Mutex<Answers>,
+    awaited: Arc<Awaited>,
 }
 
 /// The way to QEMU. Taken for one line, and never until that is answered.
@@ -71,6 +72,37 @@ struct Answers {
     next_id: u64,
 }
 
+/// Who waits for which event's data.
+#[derive(Default)]
+struct Awaited(Mutex<Vec<(String, Sender<Value>)>>);
+
+impl Awaited {
+    fn add(&self, event: &str) -> Receiver<Value> {
+        let (sender, data) = channel();
+        let mut waiting = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        waiting.push((event.to_owned(), sender));
+        data
+    }
+
+    fn happened(&self, message: &Value) {
+        let mut waiting = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        waiting.retain(|(event, sender)| {
+            let other = message["event"] != *event;
+            if !other {
+                // Nobody waits any more when the receiver is gone.
+                let _ = sender.send(message["data"].clone());
+            }
+            other
+        });
+    }
+
+    /// Nothing happens any more.
+    fn end(&self) {
+        let mut waiting = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        waiting.clear();
+    }
+}
+
 impl Qmp {
     /// Negotiates on a connected socket. `on_event` is called on a thread of
     /// its own for each event, until QEMU ends.
@@ -80,10 +112,14 @@ impl Qmp {
             .what(|| "cannot share the QMP socket".into())?;
         let requests = Arc::new(Requests(Mutex::new(stream)));
         let (sender, incoming) = channel();
-        let asks = Arc::clone(&requests);
+        let awaited = Arc::new(Awaited::default());
+        let (asks, tells) = (Arc::clone(&requests), Arc::clone(&awaited));
         thread::Builder::new()
             .name("qmp".into())
-            .spawn(move || listen(reader, &asks, &sender, on_event))
+            .spawn(move || {
+                listen(reader, &asks, &tells, &sender, on_event);
+                tells.end();
+            })
             .what(|| "cannot start a thread".into())?;
         let qmp = Qmp {
             requests,
@@ -91,6 +127,7 @@ impl Qmp {
                 incoming,
                 next_id: 1,
             }),
+            awaited,
         };
         qmp.execute("qmp_capabilities", Value::Null)?;
         Ok(qmp)
@@ -129,6 +166,28 @@ impl Qmp {
             }
             return Ok(answer["return"].clone());
         }
+    }
+
+    /// Carries out one command that goes on after its answer, beside others, and
+    /// gives the data of the event by which QEMU says its end.
+    pub fn execute_until(
+        &self,
+        command: &str,
+        arguments: Value,
+        event: &str,
+        limit: Duration,
+    ) -> Result<Value> {
+        // Before the command, which may be quick.
+        let end = self.awaited.add(event);
+        self.execute(command, arguments)?;
+        end.recv_timeout(limit).map_err(|error| {
+            Error::Supervisor(match error {
+                RecvTimeoutError::Timeout => {
+                    format!("QEMU did not end {command} within {} s", limit.as_secs())
+                }
+                RecvTimeoutError::Disconnected => format!("QEMU ended during {command}"),
+            })
+        })
     }
 
     /// Stops the guest's processors.
@@ -183,6 +242,7 @@ fn status(answer: &Value) -> String {
 fn listen(
     stream: UnixStream,
     requests: &Requests,
+    awaited: &Awaited,
     answers: &Sender<Value>,
     on_event: impl Fn(Event),
 ) {
@@ -199,6 +259,7 @@ fn listen(
         } else if message["id"] == STOPPED {
             on_event(Event::Stop(status(&message["return"])));
         } else if message.get("event").is_some() {
+            awaited.happened(&message);
             if let Some(event) = event(&message) {
                 on_event(event);
             }
@@ -226,6 +287,53 @@ mod tests {
     use crate::qemu::QEMU;
     use std::os::fd::{AsRawFd, OwnedFd};
     use std::process::Command;
+
+    /// A QEMU that answers everything at once, says what it is told to do, and
+    /// that its dump has failed when it is to stop.
+    fn dumping_qemu(stream: UnixStream, told: &Sender<String>) {
+        let say = |text: Value| writeln!(&stream, "{text}").expect("a listener");
+        for line in BufReader::new(&stream).lines() {
+            let request: Value = serde_json::from_str(&line.expect("a line")).expect("a request");
+            say(json!({"return": {}, "id": request["id"]}));
+            let command = request["execute"].as_str().expect("a command");
+            if command == "stop" {
+                let data = json!({"result": {"status": "failed"}, "error": "no room"});
+                say(json!({"event": "DUMP_COMPLETED", "data": data}));
+            }
+            let _ = told.send(command.to_owned());
+            if command == "quit" {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn a_command_that_goes_on_ends_with_its_event_its_limit_or_qemu() {
+        let (ours, theirs) = UnixStream::pair().expect("pair");
+        let (sender, told) = channel();
+        thread::spawn(move || dumping_qemu(theirs, &sender));
+        let qmp = Qmp::start(ours, |_| {}).expect("negotiated");
+        let dump = |limit| qmp.execute_until("dump", Value::Null, "DUMP_COMPLETED", limit);
+        let begun = || while told.recv_timeout(ANSWER).expect("a command") != "dump" {};
+        thread::scope(|scope| {
+            let dumped = scope.spawn(|| dump(ANSWER));
+            begun();
+            // Other commands are not kept waiting.
+            qmp.stop().expect("stop");
+            let data = dumped.join().expect("no panic").expect("its end");
+            assert_eq!(data["error"], "no room");
+
+            let late = dump(Duration::ZERO).expect_err("too long").to_string();
+            assert_eq!(late, "QEMU did not end dump within 0 s");
+            begun();
+
+            let dumped = scope.spawn(|| dump(ANSWER));
+            begun();
+            qmp.execute("quit", Value::Null).expect("quit");
+            let ended = dumped.join().expect("no panic").expect_err("no end");
+            assert_eq!(ended.to_string(), "QEMU ended during dump");
+        });
+    }
 
     #[test]
     fn a_real_qemu_answers_refuses_and_reports() {

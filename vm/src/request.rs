@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rapidswap_protocol::{Exec, ExitStatus, WindowSize};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -42,11 +43,13 @@ pub(crate) enum Request {
     Pull { node: String, path: PathBuf },
     /// Make something go wrong, or right again.
     Fault(Fault),
-    /// Any QMP command to a node's QEMU.
+    /// Any QMP command to a node's QEMU; it goes on until an event of a name,
+    /// for no longer than a time, where there is one.
     Qmp {
         node: String,
         command: String,
         arguments: serde_json::Value,
+        until: Option<(String, Duration)>,
     },
 }
 
@@ -77,7 +80,7 @@ pub(crate) enum Reply {
     Status(Box<Status>),
     /// The answer to [`Request::Names`].
     Names(Vec<String>),
-    /// The answer to [`Request::Qmp`].
+    /// The answer to [`Request::Qmp`], or the event's data.
     Value(serde_json::Value),
     /// The node is not one of this cluster's.
     UnknownNode { node: String, known: String },

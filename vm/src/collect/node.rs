@@ -28,6 +28,12 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Lines of a console that are shown.
 const SHOWN: usize = 40;
 
+/// How long QEMU may take to begin and end a dump, whatever is dumped.
+const DUMP: Duration = Duration::from_secs(30);
+
+/// And how much memory, in MiB, it dumps each second at least, to a slow disk.
+const DUMP_RATE: u64 = 8;
+
 /// The name of a node's memory.
 const VMCORE: &str = "vmcore";
 
@@ -157,6 +163,15 @@ impl Folder {
 
     /// The node's memory, as `crash` and drgn read it.
     pub(super) fn dump(&mut self) {
+        let dumped = self.dumped().map_err(|error| error.to_string());
+        self.note(
+            VMCORE,
+            dumped.and_then(|failure| failure.map_or(Ok(()), Err)),
+        );
+    }
+
+    /// Why QEMU could not dump all, if it could not.
+    fn dumped(&self) -> Result<Option<String>> {
         let path = self.dir.join(VMCORE);
         // The compressed forms do not say what machine they are of, which drgn
         // has to know.
@@ -164,9 +179,14 @@ impl Folder {
             "paging": false,
             "protocol": format!("file:{}", path.display()),
             "format": "elf",
+            "detach": true,
         });
-        let dumped = self.source.qmp("dump-guest-memory", arguments);
-        self.note(VMCORE, dumped.map(drop).map_err(|error| error.to_string()));
+        let memory_mib = self.source.status()?.memory_mib;
+        let limit = DUMP + Duration::from_secs(memory_mib / DUMP_RATE);
+        let until = Some(("DUMP_COMPLETED", limit));
+        let command = "dump-guest-memory";
+        let end = self.source.qmp_until(command, arguments, until)?;
+        Ok(end["error"].as_str().map(str::to_owned))
     }
 
     /// The lines of the console that matter, before anything adds to it.

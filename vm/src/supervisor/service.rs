@@ -76,10 +76,14 @@ fn answer(
             node,
             command,
             arguments,
+            until,
         } => on(&node, &mut |guest| {
-            Ok(Some(Reply::Value(
-                guest.qmp()?.execute(&command, arguments.clone())?,
-            )))
+            let (qmp, arguments) = (guest.qmp()?, arguments.clone());
+            let value = match &until {
+                Some((event, limit)) => qmp.execute_until(&command, arguments, event, *limit),
+                None => qmp.execute(&command, arguments),
+            };
+            Ok(Some(Reply::Value(value?)))
         }),
         Request::Exec { node, command } => {
             let (Some(stdin), Some(stdout), Some(stderr)) = (fds.next(), fds.next(), fds.next())
