@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rapidswap_progress::Reporter;
-use rapidswap_vm::{Cluster, Outcome, SplatKind, UpOptions};
+use rapidswap_vm::{Cluster, Outcome, SplatKind, UpOptions, classify};
 use serde_json::{Value, json};
 
 use crate::guest::{Guest, Running};
@@ -13,7 +13,7 @@ use crate::rapidswap::root;
 use crate::remote_module::insmod;
 use crate::scene::{Scene, kernel_variant, scaled};
 use crate::verdict::Verdict;
-use crate::wait::wait_until;
+use crate::wait::TimedOut;
 
 const TRIGGER: &str = "/sys/kernel/debug/provoke-crash/DIRECT";
 
@@ -127,11 +127,19 @@ impl<'a> Provoked<'a> {
         Ok(self.guest.node.qmp("send-key", keys).map(drop)?)
     }
 
-    /// Waits until the node's console shows a new fault of a kind.
+    /// Waits until the node's console shows a new fault of a kind, which it does
+    /// not if the node is gone.
     pub fn wait_for(&self, kind: SplatKind, before: usize) -> Result<()> {
-        wait_until(&format!("a {kind} on the console"), scaled(SEEN)?, || {
-            Ok((self.count(kind)? > before).then_some(()))
-        })
+        let (limit, mut count) = (scaled(SEEN)?, 0);
+        let came = self.guest.node.await_line(limit, |line| {
+            count += usize::from(classify(line).is_some_and(|(of, _)| of == kind));
+            count > before
+        })?;
+        let what = format!("a {kind} on the console");
+        match came {
+            true => Ok(()),
+            false => Err(TimedOut { what, limit }.into()),
+        }
     }
 
     /// How many faults of a kind the node's console shows.

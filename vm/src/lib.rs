@@ -33,6 +33,7 @@ mod device;
 pub mod doctor;
 mod error;
 mod fault;
+mod follow;
 pub mod interrupt;
 mod kernels;
 pub mod latency;

@@ -6,7 +6,7 @@ use crate::console::{self, ConsoleScan};
 use crate::error::{Error, IoContext, Result};
 use crate::node::Node;
 use crate::occasion::TestRun;
-use crate::wait::wait_until;
+use crate::splat::kernel_message;
 
 /// How long the console may be behind the kernel's log.
 const SHOWN: Duration = Duration::from_secs(30);
@@ -35,16 +35,13 @@ impl Node {
         // A warning, because the console shows nothing less.
         let script = r#"printf '<4>%s\n' "$0" > /dev/kmsg"#;
         self.run("writing to the kernel's log", ["sh", "-c", script, message])?;
-        let path = self.console_path();
-        let shown = wait_until(SHOWN, || {
-            let shown = console::shows(&path, message);
-            let shown = shown.what(|| format!("cannot scan {}", path.display()))?;
-            Ok(shown.then_some(()))
-        })?;
-        shown.ok_or_else(|| Error::Step {
-            what: format!("scanning the console for `{message}`"),
-            node: self.name().to_owned(),
-            detail: format!("it is not there {} s after it was written", SHOWN.as_secs()),
-        })
+        match self.await_line(SHOWN, |line| kernel_message(line) == Some(message))? {
+            true => Ok(()),
+            false => Err(Error::Step {
+                what: format!("scanning the console for `{message}`"),
+                node: self.name().to_owned(),
+                detail: format!("it is not there {} s after it was written", SHOWN.as_secs()),
+            }),
+        }
     }
 }

@@ -42,6 +42,11 @@ impl Node {
         &self.run_dir
     }
 
+    /// The name of its cluster.
+    pub(crate) fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

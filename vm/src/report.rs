@@ -129,33 +129,19 @@ mod tests {
         };
         faults.part("server", "client");
         let status = Status {
-            name: plan.name.clone(),
-            accel: plan.accel,
-            accel_reason: plan.accel_reason.clone(),
-            start: plan.start.clone(),
             build_s: 0.31,
             up_s: 2.04,
             link_s: 1.01,
             swap: true,
-            kernel: plan.kernel.clone(),
-            kernel_release: plan.kernel_release.clone(),
-            vmlinux: plan.vmlinux.clone(),
-            files: plan.files(),
-            modules: Vec::new(),
-            link: true,
-            cpus: 1,
             supervisor: 100,
-            run_dir: "/run".into(),
-            profile: plan.profile.clone(),
             link_faults: faults,
-            server_mib: 256,
-            swap_to: "server".into(),
             nodes: vec![
                 node("client", NodeState::Up, true, 101),
                 node("server", NodeState::Paused, false, 102),
                 node("server2", NodeState::Gone(gone), true, 103),
             ],
             splats: 1,
+            ..plan.status("/run".as_ref())
         };
         let counters = "rswpout 512\nrswpout_fail 1\nrswpout_disk 2\nrswpin 256\nrswpin_fail 3\n\
             rswpin_lost 4\npswpout 5\npswpin 6\nswap_ra 7\nswap_ra_hit 8\n";

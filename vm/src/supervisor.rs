@@ -33,7 +33,6 @@ use std::thread;
 use std::time::Duration;
 
 use crate::error::{Error, IoContext, Result};
-use crate::fault::LinkFaults;
 use crate::outcome::Outcome;
 use crate::request;
 use crate::rundir::{self, RunDir};
@@ -178,37 +177,12 @@ fn start(
             _ => Guest::start(plan, index, run, children, events)?,
         }));
     }
-    let status = Status {
-        name: plan.name.clone(),
-        accel: plan.accel,
-        accel_reason: plan.accel_reason.clone(),
-        start: plan.start.clone(),
-        build_s: plan.build_s,
-        up_s: 0.0,
-        link_s: 0.0,
-        swap: false,
-        kernel: plan.kernel.clone(),
-        modules: plan.loads.clone(),
-        link: plan.link,
-        kernel_release: plan.kernel_release.clone(),
-        vmlinux: plan.vmlinux.clone(),
-        files: plan.files(),
-        cpus: plan.cpus,
-        supervisor: std::process::id(),
-        run_dir: run.to_owned(),
-        profile: plan.profile.clone(),
-        link_faults: LinkFaults::default(),
-        server_mib: plan.server_mib,
-        swap_to: plan.swap_to.clone(),
-        nodes: Vec::new(),
-        splats: 0,
-    };
     let shared = Arc::new(Shared {
         guests,
         links,
         boot_deadline: Duration::from_secs(plan.boot_deadline_s),
         events: events.clone(),
-        status: Mutex::new(status),
+        status: Mutex::new(plan.status(run)),
     });
     let deadline = shared.boot_deadline;
     for (index, guest) in shared.guests.iter().enumerate() {

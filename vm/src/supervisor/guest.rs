@@ -274,7 +274,8 @@ impl Guest {
         }
     }
 
-    /// It will not come back: what waits for its agent ends now.
+    /// It will not come back: what waits for its agent, or for its console,
+    /// ends now.
     pub(super) fn lost(&self, gone: Gone) {
         self.become_state(|state| match state {
             // The first reason is the cause of the others.
@@ -282,6 +283,7 @@ impl Guest {
             _ => Some(NodeState::Gone(gone)),
         });
         self.port.cut();
+        console::touch(&self.console());
     }
 
     /// Takes notice of what its QEMU says. Asks it nothing: the whole cluster

@@ -1,15 +1,16 @@
 //! What a supervisor is told, and what it tells whoever starts it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::device::Accel;
 use crate::error::Error;
+use crate::fault::LinkFaults;
 use crate::kernels::{NodeKernel, NodeModule};
 use crate::profile::{Profile, Ssh};
 use crate::qemu::Qemu;
-use crate::status::Start;
+use crate::status::{Start, Status};
 
 /// Everything a supervisor is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,6 +63,35 @@ impl Plan {
         // Hosts have no image.
         files.retain(|file| !file.as_os_str().is_empty());
         files
+    }
+
+    /// What a cluster says of itself before any of its nodes is there.
+    pub(crate) fn status(&self, run: &Path) -> Status {
+        Status {
+            name: self.name.clone(),
+            accel: self.accel,
+            accel_reason: self.accel_reason.clone(),
+            start: self.start.clone(),
+            build_s: self.build_s,
+            up_s: 0.0,
+            link_s: 0.0,
+            swap: false,
+            kernel: self.kernel.clone(),
+            kernel_release: self.kernel_release.clone(),
+            vmlinux: self.vmlinux.clone(),
+            files: self.files(),
+            modules: self.loads.clone(),
+            link: self.link,
+            cpus: self.cpus,
+            supervisor: std::process::id(),
+            run_dir: run.to_owned(),
+            profile: self.profile.clone(),
+            link_faults: LinkFaults::default(),
+            server_mib: self.server_mib,
+            swap_to: self.swap_to.clone(),
+            nodes: Vec::new(),
+            splats: 0,
+        }
     }
 }
 
