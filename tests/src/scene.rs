@@ -67,9 +67,15 @@ impl Scene {
 
 /// Which kernel the tests run on: `$RAPIDSWAP_KERNEL`, `release` by default.
 pub fn kernel_variant() -> Result<Variant> {
+    Ok(asked_kernel()?.unwrap_or_default())
+}
+
+/// The one that is asked for; if none is, hosts run that of their profile.
+fn asked_kernel() -> Result<Option<Variant>> {
     match std::env::var("RAPIDSWAP_KERNEL").as_deref() {
-        Err(_) | Ok("" | "release") => Ok(Variant::Release),
-        Ok("debug") => Ok(Variant::Debug),
+        Err(_) | Ok("") => Ok(None),
+        Ok("release") => Ok(Some(Variant::Release)),
+        Ok("debug") => Ok(Some(Variant::Debug)),
         Ok(other) => Err(anyhow!(
             "RAPIDSWAP_KERNEL is `{other}`: use `release` or `debug`"
         )),
@@ -139,7 +145,7 @@ fn up_options(name: &str) -> Result<UpOptions> {
     Ok(UpOptions {
         name: name.to_owned(),
         swap: false,
-        kernel: kernel_variant()?.into(),
+        kernel: asked_kernel()?.map(Into::into),
         profile: profile(),
         accel: accel()?,
         ..UpOptions::default()

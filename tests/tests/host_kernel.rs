@@ -50,7 +50,7 @@ fn it_boots_with_its_drivers_and_swaps() -> Result<()> {
         ensure!(failed.trim().is_empty(), "{host}: {failed}");
     }
     let wanted = UpOptions {
-        kernel: Variant::Host.into(),
+        kernel: Some(Variant::Host.into()),
         profile: posed.profile(),
         swap: true,
         server_mib: 128,

@@ -49,12 +49,6 @@ impl NodeKernel {
     }
 }
 
-impl Default for NodeKernel {
-    fn default() -> NodeKernel {
-        Variant::default().into()
-    }
-}
-
 impl From<Variant> for NodeKernel {
     fn from(variant: Variant) -> NodeKernel {
         NodeKernel::Variant(variant)
@@ -143,9 +137,13 @@ pub(crate) struct Ready {
     pub(crate) loads: Vec<NodeModule>,
 }
 
-/// Makes what `options` ask for.
-pub(crate) fn ensure(options: &UpOptions, reporter: &Reporter) -> Result<Ready> {
-    match &options.kernel {
+/// Makes a kernel, and of it and for it what `options` ask for.
+pub(crate) fn ensure(
+    kernel: &NodeKernel,
+    options: &UpOptions,
+    reporter: &Reporter,
+) -> Result<Ready> {
+    match kernel {
         NodeKernel::Variant(variant) => {
             let kernel = rapidswap_kernel::ensure(*variant, reporter).map_err(failed)?;
             with_modules(kernel, *variant, true, options, reporter)
@@ -262,7 +260,7 @@ mod tests {
     #[test]
     fn what_status_says_of_it_is_one_value() {
         let json = |kernel: &NodeKernel| serde_json::to_string(kernel).expect("json");
-        assert_eq!(json(&NodeKernel::default()), "\"release\"");
+        assert_eq!(json(&Variant::Release.into()), "\"release\"");
         let tree = NodeKernel::Tree { tree: "/x".into() };
         assert_eq!(json(&tree), "{\"tree\":\"/x\"}");
         assert_eq!(

@@ -45,8 +45,8 @@ pub struct UpOptions {
     pub swap_to: String,
     /// Size of the client's swap disk in MiB.
     pub disk_mib: u64,
-    /// Which kernel the nodes run.
-    pub kernel: NodeKernel,
+    /// Which kernel the nodes run; the profile's if none is asked for.
+    pub kernel: Option<NodeKernel>,
     /// Modules of somebody's own that nodes load once their links are up.
     pub modules: Vec<ModuleFolder>,
     /// Whether to bring the links up and prove them.
@@ -71,7 +71,7 @@ impl Default for UpOptions {
             servers: 1,
             swap_to: SERVER.to_owned(),
             disk_mib: 256,
-            kernel: NodeKernel::default(),
+            kernel: None,
             modules: Vec::new(),
             link: true,
             keep: false,

@@ -4,7 +4,7 @@
 mod hosts;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rapidswap_cache::require_space;
@@ -44,14 +44,11 @@ const CHECKS_PART: u64 = 5;
 pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> {
     options.validate()?;
     let profile = Profile::load(&options.profile)?;
-    let options = &UpOptions {
-        kernel: wanted_kernel(options, &profile),
-        ..options.clone()
-    };
+    let wanted = wanted_kernel(options, &profile);
     if profile.is_hosts() {
-        return hosts::prepare(options, profile, reporter);
+        return hosts::prepare(options, wanted, profile, reporter);
     }
-    let nodes = nodes(options, &profile)?;
+    let nodes = nodes(options, &wanted, &profile)?;
     let cache = rapidswap_cache::root()?;
     let scratch = cache.join("scratch");
     fs::create_dir_all(&scratch).what(|| format!("cannot make {}", scratch.display()))?;
@@ -66,7 +63,7 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
     }
 
     let started = Instant::now();
-    let kernel = kernels::ensure(options, reporter)?;
+    let kernel = kernels::ensure(&wanted, options, reporter)?;
     let image = rapidswap_images::ensure(Machine::Guest, reporter).map_err(failed)?;
     let build_s = started.elapsed().as_secs_f64();
 
@@ -93,7 +90,8 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
             reason: "asked for".into(),
         },
         vmlinux: kernel.image,
-        kernel: options.kernel.clone(),
+        boot_deadline_s: boot_deadline(choice.accel, &wanted).as_secs(),
+        kernel: wanted,
         kernel_release: kernel.release,
         agent,
         image: image.root,
@@ -105,7 +103,6 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
         cpus: options.cpus,
         disk_mib: options.disk_mib,
         server_mib: options.server_mib,
-        boot_deadline_s: boot_deadline(choice.accel, &options.kernel).as_secs(),
         build_s,
         swap_to: options.swap_to.clone(),
         nodes,
@@ -113,10 +110,10 @@ pub(crate) fn prepare(options: &UpOptions, reporter: &Reporter) -> Result<Plan> 
     })
 }
 
-fn nodes(options: &UpOptions, profile: &Profile) -> Result<Vec<NodePlan>> {
+fn nodes(options: &UpOptions, kernel: &NodeKernel, profile: &Profile) -> Result<Vec<NodePlan>> {
     let memory_mib = u64::from(options.memory_mib);
     // So that as much is left for programs as on the release kernel.
-    let with_checks = |mib: u64| match options.kernel {
+    let with_checks = |mib: u64| match kernel {
         NodeKernel::Variant(Variant::Debug) => mib + mib / CHECKS_PART + CHECKS_MIB,
         _ => mib,
     };
@@ -155,10 +152,8 @@ fn nodes(options: &UpOptions, profile: &Profile) -> Result<Vec<NodePlan>> {
 
 /// The kernel asked for; where none is, the profile's.
 fn wanted_kernel(options: &UpOptions, profile: &Profile) -> NodeKernel {
-    match &options.kernel {
-        NodeKernel::Variant(Variant::Release) => profile.kernel.into(),
-        other => other.clone(),
-    }
+    let asked = options.kernel.clone();
+    asked.unwrap_or_else(|| profile.kernel.into())
 }
 
 fn announce(choice: &Choice, reporter: &Reporter) {
@@ -202,20 +197,31 @@ mod tests {
             ..UpOptions::default()
         };
         let profile = Profile::load(&options.profile).expect("shipped");
-        let release = nodes(&options, &profile).expect("right");
+        let with = |kernel: Variant| nodes(&options, &kernel.into(), &profile);
+        let release = with(Variant::Release).expect("right");
         assert_eq!(release[0].memory_mib, 512);
         assert!(release[1].memory_mib >= release[0].memory_mib + 256);
 
-        let options = UpOptions {
-            kernel: Variant::Debug.into(),
-            ..options
-        };
-        for (node, debug) in release
-            .iter()
-            .zip(nodes(&options, &profile).expect("right"))
-        {
+        let debug = with(Variant::Debug).expect("right");
+        for (node, debug) in release.iter().zip(debug) {
             // The shadow alone is an eighth.
             assert!(debug.memory_mib * 7 / 8 > node.memory_mib, "{}", node.name);
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_is_asked_for_is_not_the_profiles() {
+        let profile = Profile::load("mlx5").expect("shipped");
+        let wanted = |kernel: Option<Variant>| {
+            let options = UpOptions {
+                kernel: kernel.map(Into::into),
+                ..UpOptions::default()
+            };
+            wanted_kernel(&options, &profile)
+        };
+        assert_eq!(wanted(None), Variant::Host.into());
+        for asked in [Variant::Release, Variant::Debug] {
+            assert_eq!(wanted(Some(asked)), asked.into());
         }
     }
 
@@ -227,10 +233,11 @@ mod tests {
             ..UpOptions::default()
         };
         let profile = Profile::load("rxe").expect("shipped");
-        let planned = nodes(&to("server2"), &profile).expect("right");
+        let nodes = |options: &UpOptions| nodes(options, &profile.kernel.into(), &profile);
+        let planned = nodes(&to("server2")).expect("right");
         assert_eq!(planned.len(), 3);
         for name in ["client", "server3"] {
-            let error = nodes(&to(name), &profile).expect_err("wrong").to_string();
+            let error = nodes(&to(name)).expect_err("wrong").to_string();
             let expected =
                 format!("--swap-to {name} is no server of this cluster: use server or server2");
             assert_eq!(error, expected);

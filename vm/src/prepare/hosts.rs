@@ -11,7 +11,7 @@ use rapidswap_progress::Reporter;
 use super::boot_deadline;
 use crate::device::Accel;
 use crate::error::{Error, Result};
-use crate::kernels::{self, NodeModule};
+use crate::kernels::{self, NodeKernel, NodeModule};
 use crate::options::UpOptions;
 use crate::profile::{Profile, ProfileNode};
 use crate::qemu::Qemu;
@@ -22,7 +22,12 @@ use crate::{programs, rundir};
 /// The in-tree modules that a node needs; a host has the others installed.
 const IN_TREE: [&str; 2] = ["remote_swap_ram.ko", "lkdtm.ko"];
 
-pub(super) fn prepare(options: &UpOptions, profile: Profile, reporter: &Reporter) -> Result<Plan> {
+pub(super) fn prepare(
+    options: &UpOptions,
+    wanted: NodeKernel,
+    profile: Profile,
+    reporter: &Reporter,
+) -> Result<Plan> {
     if options.servers > 1 {
         let text = "--servers is of virtual machines: a profile of hosts has one server";
         return Err(Error::BadOption(text.into()));
@@ -30,7 +35,7 @@ pub(super) fn prepare(options: &UpOptions, profile: Profile, reporter: &Reporter
     let agent = programs::agent()?;
     let programs = programs::guest()?;
     let started = Instant::now();
-    let mut kernel = kernels::ensure(options, reporter)?;
+    let mut kernel = kernels::ensure(&wanted, options, reporter)?;
     let loads = &kernel.loads;
     kernel.modules.retain(|path| needed(path, loads));
     let build_s = started.elapsed().as_secs_f64();
@@ -63,7 +68,8 @@ pub(super) fn prepare(options: &UpOptions, profile: Profile, reporter: &Reporter
             reason: String::new(),
         },
         vmlinux: kernel.image,
-        kernel: options.kernel.clone(),
+        boot_deadline_s: boot_deadline(Accel::None, &wanted).as_secs(),
+        kernel: wanted,
         kernel_release: kernel.release,
         agent,
         image: PathBuf::new(),
@@ -75,7 +81,6 @@ pub(super) fn prepare(options: &UpOptions, profile: Profile, reporter: &Reporter
         cpus: options.cpus,
         disk_mib: options.disk_mib,
         server_mib: options.server_mib,
-        boot_deadline_s: boot_deadline(Accel::None, &options.kernel).as_secs(),
         build_s,
         swap_to: options.swap_to.clone(),
         nodes: vec![

@@ -203,7 +203,7 @@ pub(crate) mod tests {
                 reason: "asked for".into(),
             },
             vmlinux: "/cache/vmlinux".into(),
-            kernel: options.kernel,
+            kernel: profile.kernel.into(),
             kernel_release: "6.12".into(),
             agent: "/build/agent".into(),
             image: "/cache/root.ext4".into(),

@@ -371,9 +371,10 @@ pub struct Up {
     pub disk: Size,
     /// Which kernel the nodes run: release, debug, host, a source tree of Linux, which
     /// is built as far as it changed, or an image as it is, vmlinux or bzImage, with the
-    /// modules in `modules/` beside it.
-    #[arg(long, value_name = "KERNEL", default_value = "release")]
-    pub kernel: NodeKernel,
+    /// modules in `modules/` beside it. By default the profile's, which is release for
+    /// virtual machines.
+    #[arg(long, value_name = "KERNEL")]
+    pub kernel: Option<NodeKernel>,
     /// A folder of modules, built for the nodes' kernel and loaded by the client, or by
     /// another node. May be given several times.
     #[arg(long = "module", value_name = "[NODE=]DIR")]
