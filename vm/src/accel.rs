@@ -302,8 +302,9 @@ mod tests {
         let qemu = shim(dir, "echo $$ >> \"$0.started\"; exec sleep 1000");
         let started = Instant::now();
         let choice = decide(dir, AccelChoice::Auto, &qemu).expect("falls back");
-        // It sleeps, so that no other work keeps it from running.
-        assert!(started.elapsed() < FIRST_ANSWER.in_all);
+        // It says nothing, so that no time is taken off for other work.
+        let took = started.elapsed();
+        assert!(took < Duration::from_millis(3500), "{took:?}");
         assert_eq!(choice.accel, Accel::Tcg);
         assert!(choice.reason.contains("no guest had booted"), "{choice:?}");
         assert_eq!(
