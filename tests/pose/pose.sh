@@ -68,21 +68,22 @@ Host *
 END
 cat >"$dir/profile.toml" <<END
 # Two machines, each known by how ssh reaches it and its address on the link.
+# Addresses and port are no other profile's, for the tests to be held to them.
 time_scale = 8
 
 [link]
 kind = "rxe"
 netdev = "eth1"
 mtu = 4200
-port = 9400
+port = 9417
 
 [node.client]
 ssh = ["-F", "$dir/ssh_config", "client"]
-address = "10.77.0.1/24"
+address = "10.78.5.18/28"
 
 [node.server]
 ssh = ["-F", "$dir/ssh_config", "server"]
-address = "10.77.0.2/24"
+address = "10.78.5.17/28"
 END
 # What hosts cannot do, these cannot either; their adapter is soft-RoCE.
 sed -n '/^\[skip\]/,$p' "$profiles/mlx5.toml" | grep -v '^"local_drops::' >>"$dir/profile.toml"

@@ -39,8 +39,8 @@ impl<'a> Arrangement<'a> {
     ) -> Result<Arrangement<'a>> {
         let client = &scene.client;
         swap_area::clear(client).context("clear the client's swap")?;
-        let server = MemoryServer::start(&scene.server, server_mib)?;
-        connect_with(client, parameters)?;
+        let server = MemoryServer::start(scene, server_mib)?;
+        connect_with(scene, parameters)?;
         Self::on(client, Some(server), backing, true)
     }
 

@@ -5,14 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::guest::{Guest, Running};
-use crate::scene::scaled;
+use crate::scene::{Scene, scaled};
 use crate::wait::wait_until;
-
-/// The server's address on the RDMA link.
-pub const ADDRESS: &str = "10.77.0.2";
-
-/// The port it listens on.
-pub const PORT: u16 = 9400;
 
 /// Path of the server's program in a node.
 pub const MEMORY_SERVER: &str = "/rapidswap/bin/remoteswap-server";
@@ -28,13 +22,13 @@ pub struct MemoryServer<'a> {
 
 impl<'a> MemoryServer<'a> {
     /// Starts a server of `mib` MiB and waits until it listens.
-    pub fn start(guest: &'a Guest, mib: u64) -> Result<MemoryServer<'a>> {
-        Self::start_by(guest, mib, "exec \"$@\"")
+    pub fn start(scene: &'a Scene, mib: u64) -> Result<MemoryServer<'a>> {
+        Self::start_by(scene, mib, "exec \"$@\"")
     }
 
     /// The same by a shell script, which gets its command line as arguments.
-    pub fn start_by(guest: &'a Guest, mib: u64, script: &str) -> Result<MemoryServer<'a>> {
-        let listen = format!("{ADDRESS}:{PORT}");
+    pub fn start_by(scene: &'a Scene, mib: u64, script: &str) -> Result<MemoryServer<'a>> {
+        let (guest, listen) = (&scene.server, scene.listen.to_string());
         let size = format!("{mib}M");
         let argv = [
             "sh",

@@ -1,13 +1,13 @@
 //! The kernel modules on the client.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::guest::Guest;
-use crate::memory_server::{ADDRESS, PORT};
-use crate::scene::scaled;
+use crate::scene::{Scene, scaled};
 use crate::wait::wait_until;
 
 const DEBUGFS: &str = "/sys/kernel/debug/remoteswap";
@@ -28,21 +28,26 @@ pub fn rmmod(guest: &Guest, module: &str) -> Result<()> {
     guest.ok(&["rmmod", module]).map(drop)
 }
 
-/// Loads the RDMA module for the server at its usual address, and waits until
-/// its session is up.
-pub fn connect(guest: &Guest) -> Result<()> {
-    connect_with(guest, &["rmsize=0"])
-}
-
-/// Likewise, with parameters beyond the address.
-pub fn connect_with(guest: &Guest, parameters: &[&str]) -> Result<()> {
-    let (sip, sport) = (format!("sip={ADDRESS}"), format!("sport={PORT}"));
+/// Loads the RDMA module for a server, with parameters beyond its address.
+pub fn load_for(guest: &Guest, server: SocketAddrV4, parameters: &[&str]) -> Result<()> {
+    let sip = format!("sip={}", server.ip());
+    let sport = format!("sport={}", server.port());
     insmod(
         guest,
         "remoteswap",
         &[&[&*sip, &*sport], parameters].concat(),
-    )?;
-    wait_for_state(guest, "up", scaled(CONNECT)?)
+    )
+}
+
+/// Loads it for the server of the profile, and waits until its session is up.
+pub fn connect(scene: &Scene) -> Result<()> {
+    connect_with(scene, &["rmsize=0"])
+}
+
+/// Likewise, with parameters beyond the address.
+pub fn connect_with(scene: &Scene, parameters: &[&str]) -> Result<()> {
+    load_for(&scene.client, scene.listen, parameters)?;
+    wait_for_state(&scene.client, "up", scaled(CONNECT)?)
 }
 
 /// A number in the module's status.

@@ -5,6 +5,7 @@
 //! test that fails takes it down at once, so that no other test starts from
 //! what it left; the next brings up a new one, also after one that was killed.
 
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -40,12 +41,16 @@ pub struct Scene {
     pub client: Guest,
     /// The node that has the memory.
     pub server: Guest,
+    /// Where on the link its memory server listens, as the profile has it.
+    pub listen: SocketAddrV4,
 }
 
 impl Scene {
     /// Wraps a running cluster.
     pub fn of(cluster: Cluster) -> Result<Scene> {
+        let Profile { link, node, .. } = cluster.status()?.profile;
         Ok(Scene {
+            listen: SocketAddrV4::new(node.server.address.ip, link.port.get()),
             client: Guest::new(cluster.node("client")?),
             server: Guest::new(cluster.node("server")?),
             cluster,

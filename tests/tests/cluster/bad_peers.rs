@@ -1,13 +1,14 @@
 //! Wrong parameters and wrong peers: one clear line, and nothing lost.
 
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::guest::Guest;
-use rapidswap_tests::memory_server::{ADDRESS, MEMORY_SERVER, MemoryServer, PORT, asked};
+use rapidswap_tests::memory_server::{MEMORY_SERVER, MemoryServer, asked};
 use rapidswap_tests::rapidswap::example;
-use rapidswap_tests::remote_module::{connect, insmod, rmmod, status};
+use rapidswap_tests::remote_module::{connect, load_for, rmmod, status};
 use rapidswap_tests::scene::{on_cluster, scaled};
 use rapidswap_tests::swap_area::{self, Backing};
 use rapidswap_tests::wait::wait_until;
@@ -35,11 +36,10 @@ fn bad_parameters_are_refused_with_one_line() -> Result<()> {
             ("load_timeout_ms", "load_timeout_ms=99999999"),
             ("keepalive_ms", "keepalive_ms=0"),
         ];
-        let good = [format!("sip={ADDRESS}"), format!("sport={PORT}")];
         for (name, bad) in cases {
             let mark = scene.client.ok(&["dmesg"])?.lines().count();
             // A later value of a parameter replaces an earlier one.
-            let result = insmod(&scene.client, "remoteswap", &[&good[0], &good[1], bad]);
+            let result = load_for(&scene.client, scene.listen, &[bad]);
             let loaded = result.is_ok();
             if loaded {
                 rmmod(&scene.client, "remoteswap")?;
@@ -60,7 +60,7 @@ fn bad_parameters_are_refused_with_one_line() -> Result<()> {
 fn a_client_of_the_wrong_kind_is_rejected_with_a_reason() -> Result<()> {
     on_cluster(|scene| {
         let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
-        let peer = format!("{ADDRESS}:{PORT}");
+        let peer = scene.listen.to_string();
         for (option, value, reason) in [
             ("--magic", "0xdeadbeef", "magic"),
             ("--wire-version", "99", "version"),
@@ -95,15 +95,14 @@ fn a_server_of_the_wrong_kind_is_refused() -> Result<()> {
             (&["--wire-version", "99"], "version"),
             (&["--wire-version", "99", "--reject"], "version"),
         ];
-        for (index, (answer, reason)) in cases.into_iter().enumerate() {
-            let port = 9401 + index;
-            let listen = format!("{ADDRESS}:{port}");
+        for (port, (answer, reason)) in (9401..).zip(cases) {
+            let at = SocketAddrV4::new(*scene.listen.ip(), port);
+            let listen = at.to_string();
             let argv = [&[&program[..], "--listen", &listen], answer].concat();
             let mut peer = scene.server.start(&argv)?;
             peer.line()?;
             let mark = scene.client.ok(&["dmesg"])?.lines().count();
-            let (sip, sport) = (format!("sip={ADDRESS}"), format!("sport={port}"));
-            insmod(&scene.client, "remoteswap", &[&sip, &sport])?;
+            load_for(&scene.client, at, &[])?;
             let limit = scaled(Duration::from_secs(30))?;
             wait_until("a line that refuses the server", limit, || {
                 let lines = new_lines(&scene.client, mark)?;
@@ -127,9 +126,9 @@ fn a_server_of_the_wrong_kind_is_refused() -> Result<()> {
 fn the_server_keeps_its_promises() -> Result<()> {
     on_cluster(|scene| {
         swap_area::clear(&scene.client)?;
-        let server = MemoryServer::start(&scene.server, 8)?;
+        let server = MemoryServer::start(scene, 8)?;
         let program = scene.client.install(&example("exercise"))?;
-        let peer = format!("{ADDRESS}:{PORT}");
+        let peer = scene.listen.to_string();
         let output = scene.client.run(&[&program, "--connect", &peer])?;
         eprint!("{}", String::from_utf8_lossy(&output.stdout));
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -141,12 +140,13 @@ fn the_server_keeps_its_promises() -> Result<()> {
 #[test]
 fn the_server_refuses_bad_arguments_with_one_line() -> Result<()> {
     on_cluster(|scene| {
-        let listen = format!("{ADDRESS}:9402");
+        let listen = format!("{}:9402", scene.listen.ip());
         let cases: [&[&str]; 5] = [
             &["--listen", &listen, "--size", "many"],
             &["--listen", &listen, "--size", "0"],
             &["--listen", "nowhere", "--size", "1M"],
-            &["--listen", "10.77.0.77:9402", "--size", "1M"],
+            // An address for documentation, which is nobody's.
+            &["--listen", "192.0.2.77:9402", "--size", "1M"],
             &["--listen", &listen, "--size", "1M", "--chunk", "3M"],
         ];
         for case in cases {
@@ -166,8 +166,8 @@ fn the_server_refuses_bad_arguments_with_one_line() -> Result<()> {
 fn a_server_that_cannot_write_its_log_goes_on() -> Result<()> {
     on_cluster(|scene| {
         swap_area::clear(&scene.client)?;
-        let server = MemoryServer::start_by(&scene.server, 16, "exec \"$@\" 2>/dev/full")?;
-        connect(&scene.client)?;
+        let server = MemoryServer::start_by(scene, 16, "exec \"$@\" 2>/dev/full")?;
+        connect(scene)?;
         rmmod(&scene.client, "remoteswap")?;
         ensure!(server.control(&["stats"])?.contains("\"accepted\":2"));
         server.stop()
@@ -181,8 +181,8 @@ fn clients_that_take_no_answer_cost_the_server_nothing() -> Result<()> {
     const CROWD: usize = 40;
     on_cluster(|scene| {
         swap_area::clear(&scene.client)?;
-        let server = MemoryServer::start(&scene.server, 8)?;
-        let peer = format!("{ADDRESS}:{PORT}");
+        let server = MemoryServer::start(scene, 8)?;
+        let peer = scene.listen.to_string();
         let crowd = scene.client.install(&example("crowd"))?;
         server.signal(nix::libc::SIGSTOP);
         let count = CROWD.to_string();

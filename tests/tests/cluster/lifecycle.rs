@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
-use rapidswap_tests::memory_server::{ADDRESS, MEMORY_SERVER, PORT};
+use rapidswap_tests::memory_server::MEMORY_SERVER;
 use rapidswap_tests::remote_module::{connect, rmmod};
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{on_cluster, scaled};
@@ -26,7 +26,7 @@ fn swapoff_rmmod_insmod_swapon() -> Result<()> {
             ensure!(swap_area::attached(swap.client)? == 0);
             rmmod(swap.client, "remoteswap")?;
             ensure!(swap_area::backend(swap.client)? == "none");
-            connect(swap.client)?;
+            connect(scene)?;
             let path = swap_area::make(swap.client, Backing::Disk)?;
             swap_area::on(swap.client, &path, true)?;
         }
@@ -77,7 +77,7 @@ fn a_server_is_ended_before_it_is_ready() -> Result<()> {
         swap_area::clear(&scene.client)?;
         let script = "d=$(mktemp -d); mkfifo $d/said; \"$@\" >$d/said 2>&1 & exec <$d/said
             read -r line; kill -TERM $!; echo \"$line\"; cat; wait $!; echo $?; rm -r $d";
-        let listen = format!("{ADDRESS}:{PORT}");
+        let listen = scene.listen.to_string();
         let server = [MEMORY_SERVER, "--listen", &listen, "--size", "256M"];
         let said = scene
             .server

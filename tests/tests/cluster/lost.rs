@@ -33,7 +33,7 @@ fn a_page_in_memory_is_written_again() -> Result<()> {
         server.stop()?;
         let soon = scaled(Duration::from_secs(60))?;
         wait_for_state(swap.client, "down", soon)?;
-        swap.server = Some(MemoryServer::start(&scene.server, SERVER_MIB)?);
+        swap.server = Some(MemoryServer::start(scene, SERVER_MIB)?);
         wait_for_state(swap.client, "up", soon)?;
 
         program.run(&format!("pageout 0..{PAGES}; settle"))?;

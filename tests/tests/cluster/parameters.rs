@@ -33,8 +33,8 @@ fn rmsize_is_all_that_is_used_of_a_server() -> Result<()> {
 /// How often the server was asked for a sign of life in two seconds.
 fn asked(client: &Guest, scene: &Scene, every_ms: u64) -> Result<u64> {
     swap_area::clear(client)?;
-    let server = rapidswap_tests::memory_server::MemoryServer::start(&scene.server, 64)?;
-    connect_with(client, &[&format!("keepalive_ms={every_ms}")])?;
+    let server = rapidswap_tests::memory_server::MemoryServer::start(scene, 64)?;
+    connect_with(scene, &[&format!("keepalive_ms={every_ms}")])?;
     let count = || -> Result<u64> { timed(client)?.remove("control").context("no `control`") };
     let before = count()?;
     std::thread::sleep(Duration::from_secs(2));

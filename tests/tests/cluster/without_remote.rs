@@ -1,13 +1,14 @@
 //! Swap to disk works with the module absent, and with it loaded and no server
 //! to be reached; a server that comes later is used.
 
+use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
-use rapidswap_tests::memory_server::{ADDRESS, MemoryServer};
-use rapidswap_tests::remote_module::{CONNECT, insmod, status, wait_for_state};
+use rapidswap_tests::memory_server::MemoryServer;
+use rapidswap_tests::remote_module::{self, CONNECT, status, wait_for_state};
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{Scene, on_cluster, scaled};
 use rapidswap_tests::swap_area;
@@ -36,11 +37,10 @@ fn without_the_module() -> Result<()> {
 }
 
 /// Loads the module for a server that may not be there.
-fn load_for(scene: &Scene, port: u16) -> Result<()> {
+fn load_for(scene: &Scene, server: SocketAddrV4) -> Result<()> {
     swap_area::clear(&scene.client)?;
-    let (sip, sport) = (format!("sip={ADDRESS}"), format!("sport={port}"));
     let start = Instant::now();
-    insmod(&scene.client, "remoteswap", &[&sip, &sport, "rmsize=0"])?;
+    remote_module::load_for(&scene.client, server, &["rmsize=0"])?;
     let took = start.elapsed();
     let limit = scaled(Duration::from_secs(5))?;
     ensure!(
@@ -53,7 +53,7 @@ fn load_for(scene: &Scene, port: u16) -> Result<()> {
 #[test]
 fn with_the_module_and_no_server() -> Result<()> {
     on_cluster(|scene| {
-        load_for(scene, 9999)?;
+        load_for(scene, SocketAddrV4::new(*scene.listen.ip(), 9999))?;
         let swap = Arrangement::attached(&scene.client)?;
         verify(&swap)?;
         let moved = swap.moved()?;
@@ -73,9 +73,9 @@ fn with_the_module_and_no_server() -> Result<()> {
 #[test]
 fn a_server_that_starts_later_is_found() -> Result<()> {
     on_cluster(|scene| {
-        load_for(scene, rapidswap_tests::memory_server::PORT)?;
+        load_for(scene, scene.listen)?;
         let swap = Arrangement::attached(&scene.client)?;
-        let server = MemoryServer::start(&scene.server, 64)?;
+        let server = MemoryServer::start(scene, 64)?;
         wait_for_state(swap.client, "up", scaled(CONNECT)?)?;
         verify(&swap)?;
         let moved = swap.moved()?;

@@ -64,6 +64,8 @@ fn two_servers_and_a_partition_of_one_pair() -> Result<()> {
         ensure!(offered == ["server2:"], "{offered:?}");
         let (client, server) = (&scene.client, &scene.server);
         let server2 = &Guest::new(scene.cluster.node("server2")?);
+        let to_server = scene.listen.ip().to_string();
+        let to_server2 = server2.node.status()?.address;
         ensure!((clients(name, "server")?, clients(name, "server2")?) == (0, 1));
         let before = client.vmstat()?;
         let limit = Limit::new(client, 8)?;
@@ -72,13 +74,13 @@ fn two_servers_and_a_partition_of_one_pair() -> Result<()> {
 
         let parted = Fault::Partition("client".into(), "server".into());
         scene.cluster.fault(&parted)?;
-        ensure!(!proved(client, server, "10.77.0.2", "4")?, "not parted");
+        ensure!(!proved(client, server, &to_server, "4")?, "not parted");
         ensure!(
-            proved(client, server2, "10.77.0.3", "30")?,
+            proved(client, server2, &to_server2, "30")?,
             "client and server2"
         );
         ensure!(
-            proved(server, server2, "10.77.0.3", "30")?,
+            proved(server, server2, &to_server2, "30")?,
             "server and server2"
         );
         program.say("check")?;
@@ -87,7 +89,7 @@ fn two_servers_and_a_partition_of_one_pair() -> Result<()> {
         ensure!(moved.stored > 0 && moved.disk_writes == 0, "{moved}");
 
         scene.cluster.fault(&Fault::Clear)?;
-        ensure!(proved(client, server, "10.77.0.2", "30")?, "still parted");
+        ensure!(proved(client, server, &to_server, "30")?, "still parted");
         Ok(())
     })?;
     Cluster::attach(name)?.down()?;

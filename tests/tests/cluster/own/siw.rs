@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rapidswap_progress::Reporter;
 use rapidswap_tests::limit::Limit;
-use rapidswap_tests::memory_server::{ADDRESS, MEMORY_SERVER, MemoryServer, PORT, asked};
+use rapidswap_tests::memory_server::{MEMORY_SERVER, MemoryServer, asked};
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{guarded, options, scaled};
 use rapidswap_tests::wait::wait_until;
@@ -65,13 +65,13 @@ fn a_busy_server_answers_the_first_read() -> Result<()> {
     const CONNECTIONS: usize = 100;
     let cluster = Cluster::up(&wanted("test-siw-busy")?, &Reporter::auto())?;
     guarded(cluster.clone(), |scene| {
-        let server = MemoryServer::start(&scene.server, 8)?;
+        let server = MemoryServer::start(scene, 8)?;
         let hog = "while :; do :; done";
         let _busy = scene
             .server
             .start(&["sh", "-c", &format!("{hog} & {hog}")])?;
         let script = "count=$1; shift; for n in $(seq $count); do \"$@\" || exit; done";
-        let peer = format!("{ADDRESS}:{PORT}");
+        let peer = scene.listen.to_string();
         let probe = [MEMORY_SERVER, "probe", "--connect", &peer];
         let count = CONNECTIONS.to_string();
         let said = scene
@@ -89,9 +89,9 @@ fn a_busy_server_answers_the_first_read() -> Result<()> {
 fn a_refusal_that_comes_with_the_end_has_its_reason() -> Result<()> {
     let cluster = Cluster::up(&wanted("test-siw-refusal")?, &Reporter::auto())?;
     guarded(cluster.clone(), |scene| {
-        let server = MemoryServer::start(&scene.server, 8)?;
+        let server = MemoryServer::start(scene, 8)?;
         server.signal(nix::libc::SIGSTOP);
-        let peer = format!("{ADDRESS}:{PORT}");
+        let peer = scene.listen.to_string();
         let probe = [MEMORY_SERVER, "probe", "--connect", &peer, "--magic", "1"];
         let probe = scene.client.start(&probe)?;
         asked(&scene.server, 1)?;

@@ -78,11 +78,12 @@ const PROOFS: u32 = 12;
 fn both_ends_of_a_proof_come_to_the_same_though_packets_are_lost() -> Result<()> {
     on_cluster(|scene| {
         scene.cluster.fault(&Fault::Loss("3%".parse()?))?;
+        let at = format!("{}:9500", scene.listen.ip());
         for proof in 0..PROOFS {
             let (client, server) = (&scene.client, &scene.server);
             // Each ends with an error if the other ended as if all were done.
             let options = ["--count", "100", "--deadline", "50"];
-            for end in prove(client, server, "10.77.0.2:9500", &options)? {
+            for end in prove(client, server, &at, &options)? {
                 let said = String::from_utf8_lossy(&end.stderr);
                 ensure!(end.status.success(), "proof {proof}: {said}");
             }
@@ -178,8 +179,8 @@ fn a_server_without_keys_for_a_while_keeps_the_pages() -> Result<()> {
     on_cluster(|scene| {
         swap_area::clear(&scene.client)?;
         let limited = "ulimit -l unlimited; exec setpriv --bounding-set -ipc_lock \"$@\"";
-        let server = MemoryServer::start_by(&scene.server, 64, limited)?;
-        connect(&scene.client)?;
+        let server = MemoryServer::start_by(scene, 64, limited)?;
+        connect(scene)?;
         let swap = Arrangement::attached(&scene.client)?;
         let limit = Limit::new(swap.client, 8)?;
         let mut program = limit.start(&[PAGE_PATTERN, "verify", "--mib", "24", "--hold"])?;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use rapidswap_tests::guest::Guest;
-use rapidswap_tests::memory_server::ADDRESS;
 use rapidswap_tests::scene::Scene;
 use rapidswap_tests::wait::wait_until;
 
@@ -44,6 +43,7 @@ impl Perftest {
     /// or breaks off.
     pub fn run(&self, scene: &Scene) -> Result<f64> {
         let mut last = String::new();
+        let address = scene.listen.ip().to_string();
         for attempt in 0..TRIES {
             let (port, count) = ((18515 + attempt).to_string(), self.iterations.to_string());
             let arguments = ["-F", "-d", "rxe0", "-m", "4096", "-s", "4096"];
@@ -51,7 +51,9 @@ impl Perftest {
             let listening = [&[self.program][..], &arguments, self.options, &chosen].concat();
             let server = scene.server.start(&listening)?;
             wait_for_listener(&scene.server, &port)?;
-            let client = scene.client.start(&[&listening[..], &[ADDRESS]].concat())?;
+            let client = scene
+                .client
+                .start(&[&listening[..], &[&address[..]]].concat())?;
             match client.finish(LIMIT) {
                 Ok(output) => {
                     let text = String::from_utf8_lossy(&output.stdout).into_owned();

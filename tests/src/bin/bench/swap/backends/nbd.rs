@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rapidswap_tests::kernel_module::load;
-use rapidswap_tests::memory_server::ADDRESS;
 use rapidswap_tests::ram_disk::{self, RAM_DISK};
 use rapidswap_tests::scene::{Scene, scaled};
 use rapidswap_tests::swap_area;
@@ -32,8 +31,9 @@ impl Backend for Nbd {
 
     fn set_up(&self, scene: &Scene, mib: u64) -> Result<()> {
         ram_disk::make(&scene.server, mib)?;
+        let (address, port) = (scene.listen.ip().to_string(), PORT.to_string());
         let configuration = format!(
-            "[generic]\nlistenaddr = {ADDRESS}\nport = {PORT}\n[swap]\nexportname = {RAM_DISK}\n"
+            "[generic]\nlistenaddr = {address}\nport = {port}\n[swap]\nexportname = {RAM_DISK}\n"
         );
         scene.server.write(CONFIGURATION, &configuration)?;
         // It listens when it has gone to the background.
@@ -41,8 +41,7 @@ impl Backend for Nbd {
             .server
             .ok(&["nbd-server", "-C", CONFIGURATION, "-p", PID])?;
         load(&scene.client, "nbd", "nbds_max=1")?;
-        let port = PORT.to_string();
-        let connect = ["nbd-client", ADDRESS, &port, DEVICE];
+        let connect = ["nbd-client", &address, &port, DEVICE];
         let options = ["-N", "swap", "-b", "4096", "-swap"];
         scene.client.ok(&[&connect[..], &options].concat())?;
         swap_on(&scene.client, DEVICE)

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rapidswap_tests::kernel_module::load;
-use rapidswap_tests::memory_server::ADDRESS;
 use rapidswap_tests::ram_disk::{self, RAM_DISK};
 use rapidswap_tests::scene::{Scene, scaled};
 use rapidswap_tests::swap_area;
@@ -39,6 +38,7 @@ impl Backend for NvmeRdma {
 
     fn set_up(&self, scene: &Scene, mib: u64) -> Result<()> {
         ram_disk::make(&scene.server, mib)?;
+        let address = scene.listen.ip();
         load(&scene.server, "nvmet-rdma", "")?;
         scene.server.sh(&format!(
             "mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config\n\
@@ -50,12 +50,12 @@ impl Backend for NvmeRdma {
              mkdir {TARGET}/ports/1 && cd {TARGET}/ports/1\n\
              echo rdma > addr_trtype\n\
              echo ipv4 > addr_adrfam\n\
-             echo {ADDRESS} > addr_traddr\n\
+             echo {address} > addr_traddr\n\
              echo {PORT} > addr_trsvcid\n\
              ln -s {TARGET}/subsystems/{NQN} subsystems/{NQN}"
         ))?;
         load(&scene.client, "nvme-rdma", "")?;
-        let connect = format!("transport=rdma,traddr={ADDRESS},trsvcid={PORT},nqn={NQN}");
+        let connect = format!("transport=rdma,traddr={address},trsvcid={PORT},nqn={NQN}");
         scene.client.write("/dev/nvme-fabrics", &connect)?;
         wait_until(DEVICE, scaled(SCAN)?, || {
             let there = scene.client.run(&["test", "-b", DEVICE])?;
