@@ -1,15 +1,18 @@
 //! The command line, as types.
 
+mod fault;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::complete;
 use crate::top;
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::{ArgValueCompleter, Shell};
+use fault::Fault;
 use rapidswap_progress::Events;
-use rapidswap_vm::{AccelChoice, Cap, DEFAULT_NAME, ModuleFolder, NodeKernel, Percent, Size};
+use rapidswap_vm::{AccelChoice, Cap, DEFAULT_NAME, ModuleFolder, NodeKernel, Size};
 
 /// Swap to another machine's memory: clusters of VMs joined by soft-RoCE.
 #[derive(Debug, Parser)]
@@ -246,93 +249,6 @@ pub enum Command {
     /// The parts of a cluster.
     #[command(flatten)]
     Internal(Internal),
-}
-
-/// What can be made to go wrong.
-#[derive(Debug, Subcommand)]
-pub enum Fault {
-    /// Pull a node's cable out, or plug it in again.
-    Link {
-        /// `client`, `server`, `server2`, …
-        #[arg(add = ArgValueCompleter::new(complete::nodes))]
-        node: String,
-        /// Which of the two.
-        state: LinkState,
-    },
-    /// Lose a share of all packets on the links.
-    Loss {
-        /// Such as 1%; 0% for none.
-        share: Percent,
-    },
-    /// Have every packet on the links arrive later.
-    Delay {
-        /// Such as 5ms; 0s for none.
-        time: humantime::Duration,
-    },
-    /// Let no packet pass between two nodes.
-    Partition {
-        /// One of them.
-        #[arg(add = ArgValueCompleter::new(complete::nodes))]
-        a: String,
-        /// The other.
-        #[arg(add = ArgValueCompleter::new(complete::nodes))]
-        b: String,
-    },
-    /// End all faults of the links, and let paused nodes go on.
-    Clear,
-    /// Stop a node's processors.
-    Pause {
-        /// `client`, `server`, `server2`, …
-        #[arg(add = ArgValueCompleter::new(complete::nodes))]
-        node: String,
-    },
-    /// Let a paused node's processors go on.
-    Resume {
-        /// `client`, `server`, `server2`, …
-        #[arg(add = ArgValueCompleter::new(complete::nodes))]
-        node: String,
-    },
-    /// End a node's machine at once, for good.
-    Kill {
-        /// `client`, `server`, `server2`, …
-        #[arg(add = ArgValueCompleter::new(complete::nodes))]
-        node: String,
-    },
-    /// Reset a node's machine, and wait until it is back with its link.
-    Reset {
-        /// `client`, `server`, `server2`, …
-        #[arg(add = ArgValueCompleter::new(complete::nodes))]
-        node: String,
-    },
-}
-
-/// How a node's cable is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LinkState {
-    /// Pulled out.
-    Down,
-    /// Plugged in.
-    Up,
-}
-
-impl From<Fault> for rapidswap_vm::Fault {
-    fn from(fault: Fault) -> rapidswap_vm::Fault {
-        use rapidswap_vm::Fault as To;
-        match fault {
-            Fault::Link { node, state } => To::Link {
-                node,
-                up: state == LinkState::Up,
-            },
-            Fault::Loss { share } => To::Loss(share),
-            Fault::Delay { time } => To::Delay(time.into()),
-            Fault::Partition { a, b } => To::Partition(a, b),
-            Fault::Clear => To::Clear,
-            Fault::Pause { node } => To::Pause(node),
-            Fault::Resume { node } => To::Resume(node),
-            Fault::Kill { node } => To::Kill(node),
-            Fault::Reset { node } => To::Reset(node),
-        }
-    }
 }
 
 /// How a cluster is to be.
