@@ -32,6 +32,7 @@ pub mod spread;
 pub mod steps;
 pub mod swap_area;
 pub mod table;
+pub mod terminal;
 pub mod trace;
 pub mod turn;
 pub mod vcpu_time;

@@ -6,10 +6,17 @@ use rapidswap_tests::rapidswap;
 use rapidswap_tests::reports::PAGE_PATTERN;
 use rapidswap_tests::scene::on_cluster;
 use rapidswap_tests::swap_area;
+use rapidswap_tests::terminal::Terminal;
 use rapidswap_vm::swap::{self, SwapOptions};
 
 const LIMIT_MIB: u64 = 12;
 const SERVER_MIB: u64 = 64;
+
+/// What shows the cursor, and what hides it.
+const CURSOR: (&str, &str) = ("\x1b[?25h", "\x1b[?25l");
+
+/// What has the screen as it was before, and what clears one aside.
+const USUAL_SCREEN: (&str, &str) = ("\x1b[?1049l", "\x1b[?1049h");
 
 #[test]
 fn top_shows_what_happens_in_its_interval() -> Result<()> {
@@ -94,5 +101,32 @@ fn top_shows_what_happens_in_its_interval() -> Result<()> {
         drop(program);
         drop(limit);
         swap::off(&scene.cluster).context("turn swap off again")
+    })
+}
+
+#[test]
+fn a_terminal_shows_each_interval_and_is_left_as_it_was() -> Result<()> {
+    on_cluster(|scene| {
+        swap_area::clear(&scene.client)?;
+        let name = scene.cluster.name();
+        let mut terminal = Terminal::start(&["top", name, "--interval", "200ms"], (24, 80))?;
+        terminal.shows(&format!(
+            "{name}: remote swap off; client up, server up; last "
+        ))?;
+        ensure!(!terminal.is_cooked()?, "keys are not taken at once");
+        // What is on the screen already is not written again: each group is
+        // seen in the first interval that has it.
+        let _first = Limit::new(&scene.client, LIMIT_MIB)?;
+        terminal.shows("rapidswap-")?;
+        let _second = Limit::new(&scene.client, LIMIT_MIB)?;
+        terminal.shows("rapidswap-")?;
+        terminal.type_in(b"q")?;
+        ensure!(terminal.end()? == Some(0));
+        ensure!(terminal.is_cooked()?, "the terminal is left as it was used");
+        let rest = terminal.rest();
+        for (there, gone) in [CURSOR, USUAL_SCREEN] {
+            ensure!(rest.rfind(there) > rest.rfind(gone), "{rest:?}");
+        }
+        Ok(())
     })
 }

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::rapidswap;
 use rapidswap_tests::scene::on_cluster;
+use rapidswap_tests::terminal::Terminal;
 use rapidswap_vm::NodeState;
 
 #[test]
@@ -77,5 +78,29 @@ fn a_console_goes_both_ways_and_is_kept() -> Result<()> {
         // It is free again.
         drop(scene.server.node.console_stream()?);
         Ok(())
+    })
+}
+
+#[test]
+fn a_console_is_left_by_its_escape_and_keeps_its_shell() -> Result<()> {
+    on_cluster(|scene| {
+        let console = ["--name", scene.cluster.name(), "console", "server"];
+        // What is typed is seen as well: what is looked for is not typed.
+        for (line, says) in [
+            ("kept=$((6 * 7)); echo here is $kept", "here is 42"),
+            ("echo there is $kept; exit", "there is 42"),
+        ] {
+            let mut terminal = Terminal::start(&console, (24, 80))?;
+            terminal.shows("leave with Ctrl-] q")?;
+            terminal.type_in(format!("{line}\n").as_bytes())?;
+            terminal.shows(says)?;
+            ensure!(!terminal.is_cooked()?, "keys are taken on the way");
+            terminal.type_in(b"\x1dq")?;
+            ensure!(terminal.end()? == Some(0), "{line}");
+            ensure!(terminal.is_cooked()?, "the terminal is left as it was used");
+        }
+        // Who comes next starts a shell again.
+        let free = ["flock", "--timeout", "20", "/run/console.lock", "true"];
+        scene.server.ok(&free).map(drop)
     })
 }
