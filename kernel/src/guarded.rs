@@ -291,16 +291,15 @@ mod tests {
         watch.join().expect("no panic");
     }
 
-    /// Not a test by itself: the process that the next one kills.
-    #[test]
+    /// Where the process is the one that a test starts of itself, runs what it is
+    /// to be killed at.
     fn victim() {
-        if std::env::var_os("RAPIDSWAP_VICTIM").is_none() {
+        let Ok(script) = std::env::var("RAPIDSWAP_VICTIM") else {
             return;
-        }
+        };
         let dir = std::env::current_dir().expect("has one");
         let cache = Cache::at(dir.join("cache"));
         let lock = both(&cache);
-        let script = std::env::var("RAPIDSWAP_VICTIM").expect("is set");
         let status = Guarded::new("sh")
             .args(["-c", &script])
             .lines(&dir, &lock, |_| Ok(()));
@@ -309,12 +308,12 @@ mod tests {
 
     /// Kills a builder that runs `script` when that has opened the fifo `alive`
     /// for writing; returns that fifo, which ends when all who have it open are
-    /// gone.
-    fn kill_builder(dir: &Path, script: &str) -> fs::File {
+    /// gone. The builder is `test`, which begins with [`victim`].
+    fn kill_builder(test: &str, dir: &Path, script: &str) -> fs::File {
         let fifo = dir.join("alive");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("fifo");
         let mut victim = Command::new(std::env::current_exe().expect("has one"))
-            .args(["--exact", "guarded::tests::victim", "--nocapture"])
+            .args(["--exact", &format!("guarded::tests::{test}"), "--nocapture"])
             .env("RAPIDSWAP_VICTIM", script)
             .current_dir(dir)
             .stdout(Stdio::null())
@@ -328,9 +327,11 @@ mod tests {
 
     #[test]
     fn a_killed_builder_takes_its_commands_along_and_then_frees_the_locks() {
+        victim();
         let dir = tempfile::tempdir().expect("temporary directory");
         let script = "sh -c 'exec 9>alive; sleep 600 & wait' & wait";
-        let mut alive = kill_builder(dir.path(), script);
+        let test = "a_killed_builder_takes_its_commands_along_and_then_frees_the_locks";
+        let mut alive = kill_builder(test, dir.path(), script);
         let (sender, ended) = mpsc::channel();
         let watch = thread::spawn(move || {
             let read = std::io::Read::read(&mut alive, &mut [0]);
@@ -347,10 +348,13 @@ mod tests {
 
     #[test]
     fn what_outlives_a_killed_builder_keeps_both_locks() {
+        victim();
         let dir = tempfile::tempdir().expect("temporary directory");
         let gate = dir.path().join("gate");
         nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).expect("fifo");
-        let alive = kill_builder(dir.path(), "trap '' TERM; exec 9>alive; read _ <gate");
+        let test = "what_outlives_a_killed_builder_keeps_both_locks";
+        let script = "trap '' TERM; exec 9>alive; read _ <gate";
+        let alive = kill_builder(test, dir.path(), script);
         let kernel = dir.path().join("cache/kernel");
         let locks = ["lock", "build/release.lock"].map(|lock| kernel.join(lock));
         let lock = |path: &Path, how| {
