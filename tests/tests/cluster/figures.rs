@@ -130,13 +130,11 @@ fn run_without_remote_swap_says_so() -> Result<()> {
             let options = ["run", "--name", name, "--limit", "16M", "--compare", "--"];
             rapidswap::run(&[&options[..], command].concat())
         };
-        let said = report(&run(&["true"])?)?;
+        // It has no memory to be limited in, and is longer than its start.
+        let said = report(&run(&["sleep", "1"])?)?;
         ensure!(said["Remote swap"].starts_with("off"), "{said:?}");
-        ensure!(
-            said["Slowdown by the limit"].contains("less than 0.1 s")
-                || number(&said, "Slowdown by the limit")? > 0.0,
-            "{said:?}"
-        );
+        let slowdown = number(&said, "Slowdown by the limit")?;
+        ensure!((0.5..2.0).contains(&slowdown), "{said:?}");
         // What fails is not run again, and its own status counts.
         let output = run(&["sh", "-c", "echo once; exit 7"])?;
         let stderr = String::from_utf8_lossy(&output.stderr);
