@@ -8,7 +8,6 @@
 #![forbid(unsafe_code)]
 
 pub mod arrangement;
-pub mod artifacts;
 pub mod failing;
 pub mod guest;
 pub mod kernel_module;

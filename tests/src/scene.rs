@@ -13,10 +13,9 @@ use clap::ValueEnum;
 use rapidswap_kernel::Variant;
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{
-    AccelChoice, Cluster, Node, NodeState, Occasion, Profile, UpOptions,
+    AccelChoice, Cluster, Node, NodeState, Occasion, Profile, UpOptions, keep_failure,
 };
 
-use crate::artifacts;
 use crate::guest::Guest;
 use crate::knobs::Knobs;
 use crate::turn::Turn;
@@ -229,7 +228,7 @@ pub fn guarded_within(
         return Ok(());
     }
     if verdict.collected.is_none() {
-        verdict.collected = artifacts::keep(&scene, &name);
+        verdict.collected = keep_failure(&scene.cluster, &name, &Reporter::auto());
     }
     let failure = anyhow!("{verdict}");
     let keep = std::env::var_os(KEEP).is_some_and(|keep| !keep.is_empty());

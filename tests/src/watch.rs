@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, anyhow};
 use rapidswap_kernel::Variant;
-use rapidswap_vm::{Allowed, Collected, Fault, Node, NodeState, Outcome, TestRun};
+use rapidswap_progress::Reporter;
+use rapidswap_vm::{Allowed, Collected, Fault, Node, NodeState, Outcome, TestRun, keep_failure};
 
-use crate::artifacts;
 use crate::guest::Guest;
 use crate::leaks;
 use crate::scene::{Scene, kernel_variant, scaled};
@@ -71,7 +71,7 @@ fn limited(
             if ended.recv_timeout(limit) != Err(RecvTimeoutError::Timeout) {
                 return None;
             }
-            let collected = artifacts::keep(scene, name);
+            let collected = keep_failure(&scene.cluster, name, &Reporter::auto());
             for node in scene.cluster.nodes().unwrap_or_default() {
                 // One that is gone already needs no end.
                 let _ = scene.cluster.fault(&Fault::Kill(node.name().to_owned()));

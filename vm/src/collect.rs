@@ -118,22 +118,23 @@ pub fn collect(cluster: &Cluster, dir: &Path, dump: bool) -> Result<Collected> {
     })
 }
 
-/// Collects what can be had of a cluster that did not come up, and notes where
-/// that is and what matters of it. What cannot be had at all is noted too.
-pub(crate) fn report(cluster: &Cluster, reporter: &Reporter) {
-    let collected =
-        failure_dir(cluster.name()).and_then(|dir| collect(cluster, &dir, dumps_failures()));
-    match collected {
-        Ok(collected) => collected
+/// Keeps what can be had of a cluster in which something by that name failed,
+/// and notes where that is and what matters of it. What cannot be had at all is
+/// noted too, and is no reason for another failure.
+pub fn keep_failure(cluster: &Cluster, name: &str, reporter: &Reporter) -> Option<Collected> {
+    let kept = failure_dir(name).and_then(|dir| collect(cluster, &dir, dumps_failures()));
+    match &kept {
+        Ok(kept) => kept
             .to_string()
             .lines()
             .for_each(|line| reporter.note(line)),
         Err(error) => reporter.note(&format!("nothing could be collected: {error}")),
     }
+    kept.ok()
 }
 
 /// Whether the nodes' memory is wanted of a failure: `$RAPIDSWAP_DUMP`.
-pub fn dumps_failures() -> bool {
+fn dumps_failures() -> bool {
     env::var_os(DUMP).is_some_and(|dump| !dump.is_empty() && dump != "0")
 }
 
@@ -146,6 +147,7 @@ pub fn failure_dir(name: &str) -> Result<PathBuf> {
         None => rapidswap_cache::root()?.join(FAILURES),
     };
     let since = UNIX_EPOCH.elapsed().unwrap_or_default();
+    let name = name.replace("::", ".");
     Ok(place.join(format!("{name}-{}", since.as_secs())))
 }
 

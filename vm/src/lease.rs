@@ -102,7 +102,7 @@ impl Lease {
         match done {
             Ok(()) => Ok(self),
             Err(error) => {
-                collect::report(&Cluster::named(&self.name), reporter);
+                collect::keep_failure(&Cluster::named(&self.name), &self.name, reporter);
                 if keep {
                     self.commit(0.0, 0.0, false)?;
                 }

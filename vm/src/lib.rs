@@ -79,7 +79,7 @@ pub use accel::{Choice, decide};
 pub use activity::{Activity, Rates, Sample, Serving, Swapping};
 pub use allowed::Allowed;
 pub use cluster::Cluster;
-pub use collect::{Collected, Missing, collect, dumps_failures, failure_dir};
+pub use collect::{Collected, Missing, collect, failure_dir, keep_failure};
 pub use console::ConsoleScan;
 pub use debug::{DebugStub, LoadedModule};
 pub use device::Accel;

@@ -10,14 +10,15 @@ use std::process::ExitCode;
 use anyhow::{Error, Result, anyhow, bail, ensure};
 use clap::Parser;
 use rapidswap_progress::{Events, Reporter};
-use rapidswap_tests::artifacts;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, Verified, report};
 use rapidswap_tests::scene::{Scene, end};
 use rapidswap_tests::table::{Table, print};
 use rapidswap_tests::verdict::failed;
 use rapidswap_vm::Error::KernelFaults as Complained;
-use rapidswap_vm::{AccelChoice, Cluster, Splat, UpOptions, ended, human_readable, interrupt};
+use rapidswap_vm::{
+    AccelChoice, Cluster, Splat, UpOptions, ended, human_readable, interrupt, keep_failure,
+};
 use serde::Serialize;
 
 #[derive(Parser)]
@@ -119,7 +120,7 @@ fn show(cli: &Cli, reporter: &Reporter) -> Result<Outcome> {
     let good = outcome.as_ref().is_ok_and(|o| o.failure().is_none());
     if !good {
         interrupt::heed();
-        artifacts::keep(&scene, &cli.name);
+        keep_failure(&scene.cluster, &cli.name, reporter);
     }
     let down = end(scene.cluster, cli.keep && !good, reporter);
     let outcome = outcome?;

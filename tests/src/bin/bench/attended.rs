@@ -2,9 +2,8 @@
 
 use anyhow::Result;
 use rapidswap_progress::Reporter;
-use rapidswap_tests::artifacts;
 use rapidswap_tests::scene::{Scene, end};
-use rapidswap_vm::{Cluster, interrupt};
+use rapidswap_vm::{Cluster, interrupt, keep_failure};
 
 /// Measures on a cluster and takes it down, or leaves it if something failed
 /// and `keep` asks for that. What can be had of a failure is kept, and a fault
@@ -21,7 +20,7 @@ pub fn attended<T>(
     let good = measured.is_ok();
     if !good {
         interrupt::heed();
-        artifacts::keep(&scene, name);
+        keep_failure(&scene.cluster, name, reporter);
     }
     let down = end(scene.cluster, keep && !good, reporter);
     let outcome = measured?;
