@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::attended::attended;
 pub use measure::{Measured, Rounds};
-pub use pages::pageout_mib_s;
+pub use pages::{PAGES_PER_MIB, pageout_mib_s};
 pub use perftest::Perftest;
 
 /// `up` should take less than this.

@@ -7,9 +7,12 @@ use rapidswap_tests::perftest::{average_mib_per_second, typical_latency_us};
 use rapidswap_tests::remote_module::selftest;
 use rapidswap_tests::scene::Scene;
 use rapidswap_tests::table::Table;
+use rapidswap_workloads::percentiles::Percentiles;
 use serde::Serialize;
 
-use super::pages::{SAMPLES, faults, faults_at_the_limit, pagein_mib_s, pageout_mib_s};
+use super::pages::{
+    PAGES_PER_MIB, SAMPLES, faults, faults_at_the_limit, pagein_mib_s, pageout_mib_s,
+};
 use super::perftest::Perftest;
 
 /// Median fault of swap over NVMe over RDMA in units of `ib_read_lat`, on the
@@ -22,9 +25,6 @@ const FEW_SAMPLES: usize = 500;
 /// Pages that a pass of reclaim stores together: `SWAP_CLUSTER_MAX` of
 /// `include/linux/swap.h`.
 const BATCH_PAGES: f64 = 32.0;
-
-/// Of a MiB.
-const PAGES_PER_MIB: f64 = 256.0;
 
 /// Every round's result, in the order of the rounds.
 #[derive(Clone, Default, Serialize)]
@@ -80,13 +80,10 @@ impl Rounds {
         let times = faults_at_the_limit(&scene.client, seed)?;
         self.fault_p99_at_limit_us.push(times.p99 as f64 / 1000.0);
 
-        let mut reads = selftest(&scene.client, SAMPLES)?;
-        reads.sort_unstable();
-        let rank = |percent: usize| reads.get((reads.len() * percent).div_ceil(100).max(1) - 1);
-        let us = |ns: Option<&u64>| ns.map(|&ns| ns as f64 / 1000.0);
-        let middle = us(rank(50)).context("the self-test measured nothing")?;
-        self.selftest_read_us.push(middle);
-        self.selftest_read_p99_us.extend(us(rank(99)));
+        let reads = Percentiles::of(selftest(&scene.client, SAMPLES)?);
+        let reads = reads.context("the self-test measured nothing")?;
+        self.selftest_read_us.push(reads.p50 as f64 / 1000.0);
+        self.selftest_read_p99_us.push(reads.p99 as f64 / 1000.0);
 
         let latency = Perftest::new("ib_read_lat", FEW_SAMPLES, typical_latency_us);
         self.ib_read_lat_us.push(latency.run(scene)?);

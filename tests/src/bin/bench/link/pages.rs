@@ -20,6 +20,9 @@ const PRESSED_LIMIT_MIB: u64 = 4;
 /// TCG.
 pub const SAMPLES: usize = 5000;
 
+/// Of a MiB.
+pub const PAGES_PER_MIB: f64 = 256.0;
+
 /// Random faults that read pages which are remote. The limit is lifted before
 /// the first, so that no reclaim is in them.
 pub fn faults(client: &Guest, seed: usize) -> Result<Times> {

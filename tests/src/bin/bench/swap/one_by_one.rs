@@ -8,13 +8,10 @@ use rapidswap_tests::scene::Scene;
 use rapidswap_tests::table::Table;
 use serde::Serialize;
 
-use crate::link::{Perftest, pageout_mib_s};
+use crate::link::{PAGES_PER_MIB, Perftest, pageout_mib_s};
 
 /// Enough for a median.
 const SAMPLES: usize = 500;
-
-/// Of a MiB.
-const PAGES_PER_MIB: f64 = 256.0;
 
 /// Every round's result, in the order of the rounds.
 #[derive(Clone, Default, Serialize)]
