@@ -104,15 +104,20 @@ impl Build {
 
 fn main() -> ExitCode {
     let cli: Cli = rapidswap_cli::parse("rapidswap-kernel");
-    let command = cli.command.unwrap_or(Command::Build(cli.build));
-    rapidswap_cli::finish("rapidswap-kernel", run(command))
+    let reporter = Reporter::auto();
+    match run(cli.command.unwrap_or(Command::Build(cli.build)), &reporter) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            reporter.failed("rapidswap-kernel", &format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn run(command: Command) -> Result<()> {
-    let reporter = Reporter::auto();
+fn run(command: Command, reporter: &Reporter) -> Result<()> {
     match command {
         Command::Build(build) => {
-            let kernel = build.kernel(&reporter)?;
+            let kernel = build.kernel(reporter)?;
             let cached = match (&kernel.tree, kernel.cached) {
                 (None, true) => "cached",
                 (Some(_), true) => "unchanged",
@@ -125,16 +130,16 @@ fn run(command: Command) -> Result<()> {
             print(kernel.vmlinux.display())?;
         }
         Command::Module { build, folders } => {
-            let kernel = build.kernel(&reporter)?;
+            let kernel = build.kernel(reporter)?;
             let variant = build.of.variant;
             for folder in folders {
-                for module in rapidswap_kernel::modules(&kernel, variant, &folder, &reporter)? {
+                for module in rapidswap_kernel::modules(&kernel, variant, &folder, reporter)? {
                     print(module.display())?;
                 }
             }
         }
         Command::Package { variant } => {
-            let package = rapidswap_kernel::package(variant, &reporter)?;
+            let package = rapidswap_kernel::package(variant, reporter)?;
             reporter.note(&format!(
                 "on each host, as root: tar -C / --keep-directory-symlink -xzf {}, then what its \
                  distribution does for a new kernel (Debian: update-initramfs -c -k, update-grub)",
@@ -143,7 +148,7 @@ fn run(command: Command) -> Result<()> {
             print(package.display())?;
         }
         Command::Edit { dir } => {
-            let tree = rapidswap_kernel::edit(dir.as_deref(), &reporter)?;
+            let tree = rapidswap_kernel::edit(dir.as_deref(), reporter)?;
             let named = dir.map_or_else(String::new, |_| format!(" {}", tree.display()));
             reporter.note(&format!(
                 "edit and commit there, try it with ./just kernel build --tree {}, and then: \
@@ -152,7 +157,7 @@ fn run(command: Command) -> Result<()> {
             ));
             print(tree.display())?;
         }
-        Command::Refresh { dir } => refresh(dir.as_deref(), &reporter)?,
+        Command::Refresh { dir } => refresh(dir.as_deref(), reporter)?,
         Command::Config {
             variant,
             fragment,
@@ -160,7 +165,7 @@ fn run(command: Command) -> Result<()> {
         } => {
             let variant = variant.variant;
             let fragment = fragment.as_deref();
-            match rapidswap_kernel::config(variant, fragment, interface, &reporter)? {
+            match rapidswap_kernel::config(variant, fragment, interface, reporter)? {
                 Some(change) => {
                     for line in change.lines {
                         reporter.note(&line);
@@ -171,11 +176,11 @@ fn run(command: Command) -> Result<()> {
             }
         }
         Command::Configure(of) => {
-            let config = rapidswap_kernel::configure(of.variant, &reporter)?;
+            let config = rapidswap_kernel::configure(of.variant, reporter)?;
             print(config.display())?;
         }
         Command::Checkpatch => {
-            let patches = rapidswap_kernel::checkpatch(&reporter)?;
+            let patches = rapidswap_kernel::checkpatch(reporter)?;
             reporter.note(&format!(
                 "checkpatch.pl --strict: {patches} patches, no remarks"
             ));

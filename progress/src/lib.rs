@@ -157,6 +157,21 @@ impl Reporter {
         });
     }
 
+    /// Says why `program` failed, which ends with 1 for that: by an event, or on
+    /// a line.
+    pub fn failed(&self, program: &str, error: &str) {
+        self.say(Event::Ended {
+            code: 1,
+            outcome: None,
+            node: None,
+            error: Some(error.to_owned()),
+        });
+        if !self.is_json {
+            // A closed stderr is no reason for another failure.
+            let _ = writeln!(io::stderr(), "{program}: {error}");
+        }
+    }
+
     /// Any event, for what no step and no note is.
     pub fn say(&self, event: Event) {
         let stamped = Stamped::now(event);

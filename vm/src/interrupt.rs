@@ -4,18 +4,26 @@ use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use anyhow::anyhow;
 use nix::sys::signal::{SigSet, Signal};
 use rapidswap_cli::say;
+use rapidswap_progress::Reporter;
 
 use crate::cluster::Cluster;
 use crate::lease::abandon;
+use crate::outcome::ended;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// From now on an interrupt ends what this process is bringing up, and the
 /// cluster `name` if it is up, waits until they are gone, says so as `program`,
 /// and then ends the process. To be called before any thread starts.
-pub fn take_down(program: &'static str, name: Option<String>) -> nix::Result<()> {
+pub fn take_down(
+    program: &'static str,
+    name: Option<String>,
+    reporter: &Reporter,
+) -> nix::Result<()> {
+    let reporter = reporter.clone();
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
     signals.thread_block()?;
     thread::spawn(move || {
@@ -27,8 +35,13 @@ pub fn take_down(program: &'static str, name: Option<String>) -> nix::Result<()>
                 Ok(()) => "nothing is left running".to_owned(),
                 Err(error) => format!("and the cluster is still up: {error}"),
             };
-            say(format_args!("{program}: interrupted, {left}"));
-            process::exit(128 + signal as i32);
+            let code = 128 + signal as u8;
+            let why = anyhow!("interrupted, {left}");
+            ended(&reporter, code, Some(&why));
+            if !reporter.is_json() {
+                say(format_args!("{program}: {why}"));
+            }
+            process::exit(code.into());
         }
     });
     Ok(())

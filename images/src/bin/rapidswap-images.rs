@@ -43,13 +43,20 @@ impl Which {
 
 fn main() -> ExitCode {
     let arguments: Arguments = rapidswap_cli::parse("rapidswap-images");
-    rapidswap_cli::finish("rapidswap-images", run(arguments.command))
+    let reporter = Reporter::auto();
+    match run(arguments.command, &reporter) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            reporter.failed("rapidswap-images", &error.to_string());
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn run(command: Command) -> Result<(), Box<dyn Error>> {
+fn run(command: Command, reporter: &Reporter) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Build(which) => {
-            let image = rapidswap_images::ensure(which.machine(), &Reporter::auto())?;
+            let image = rapidswap_images::ensure(which.machine(), reporter)?;
             print(image.root.display())?;
         }
         Command::Key(which) => print(rapidswap_images::key(which.machine())?)?,

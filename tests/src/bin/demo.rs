@@ -106,7 +106,7 @@ fn show(cli: &Cli, reporter: &Reporter) -> Result<Outcome> {
         cli.limit,
         cli.mib
     );
-    interrupt::take_down("demo", Some(cli.name.clone()))?;
+    interrupt::take_down("demo", Some(cli.name.clone()), reporter)?;
     let options = UpOptions {
         name: cli.name.clone(),
         keep: cli.keep,

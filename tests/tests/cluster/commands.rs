@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use rapidswap_progress::{Event, Stamped};
 use rapidswap_tests::rapidswap;
 use rapidswap_tests::scene::on_cluster;
 
@@ -65,6 +66,31 @@ fn files_are_copied_in_out_and_between() -> Result<()> {
             let line = rapidswap::refusal(&output)?;
             ensure!(line.contains(says), "{line}");
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_collected_is_told_by_events_alone() -> Result<()> {
+    on_cluster(|scene| {
+        let dir = tempfile::tempdir()?;
+        let dir = dir.path().to_str().context("text")?;
+        let name = ["--name", scene.cluster.name(), "--events", "json"];
+        let output = rapidswap::run(&[&name[..], &["collect", dir]].concat())?;
+        ensure!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stderr)?;
+        let events = said.lines().map(serde_json::from_str::<Stamped>);
+        let events = events.collect::<Result<Vec<_>, _>>();
+        let events = events.with_context(|| format!("not an event each: {said}"))?;
+        let told = events
+            .iter()
+            .any(|stamped| matches!(&stamped.event, Event::Note { text } if text.contains(dir)));
+        ensure!(told, "where it is was not said: {said}");
+        let last = events.last().map(|stamped| &stamped.event);
+        ensure!(
+            matches!(last, Some(Event::Ended { code: 0, .. })),
+            "{last:?}"
+        );
         Ok(())
     })
 }

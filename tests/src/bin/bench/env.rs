@@ -93,9 +93,8 @@ pub struct Outcome {
 }
 
 /// Measures everything that is not to be skipped.
-pub fn bench(env: &Env) -> Result<Outcome> {
-    interrupt::take_down("bench", Some(env.name.clone()))?;
-    let reporter = Reporter::auto();
+pub fn bench(env: &Env, reporter: &Reporter) -> Result<Outcome> {
+    interrupt::take_down("bench", Some(env.name.clone()), reporter)?;
     let wanted = |part| !env.skip.contains(&part);
     let kernel = builds::kernel_warm()?;
     let others = wanted(Part::Others)
@@ -128,10 +127,10 @@ pub fn bench(env: &Env) -> Result<Outcome> {
         step.done("measured");
     }
     let cold = wanted(Part::Builds)
-        .then(|| builds::cold(&reporter))
+        .then(|| builds::cold(reporter))
         .transpose()?;
     let tests = wanted(Part::Tests)
-        .then(|| Tests::run(&reporter))
+        .then(|| Tests::run(reporter))
         .transpose()?;
     let middle = |values: &[f64]| median(values).context("no rounds");
     let up_cold_s = middle(&rounds.up_cold_s)?;

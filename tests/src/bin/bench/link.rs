@@ -58,7 +58,7 @@ struct AllRounds {
 
 /// Brings a cluster up a few times, and measures on the last.
 pub fn bench(cli: &Link, reporter: &Reporter) -> Result<Outcome> {
-    interrupt::take_down("bench", Some(cli.name.clone()))?;
+    interrupt::take_down("bench", Some(cli.name.clone()), reporter)?;
     let options = UpOptions {
         name: cli.name.clone(),
         keep: cli.keep,

@@ -48,16 +48,14 @@ fn main() -> ExitCode {
     let cli: Cli = rapidswap_cli::parse("bench");
     let reporter = Reporter::new(cli.events);
     let done = match &cli.command {
-        None => {
-            link::bench(&cli.link, &reporter).and_then(|found| print(&found, &found.table(), cli.json))
-        }
-        Some(Command::Env(options)) => env::bench(options).and_then(|found| {
+        None => link::bench(&cli.link, &reporter)
+            .and_then(|found| print(&found, &found.table(), cli.json)),
+        Some(Command::Env(options)) => env::bench(options, &reporter).and_then(|found| {
             print(&found, &found.table(), cli.json)?;
             found.sound()
         }),
-        Some(Command::Swap(options)) => {
-            swap::bench(options, &reporter).and_then(|found| print(&found, &found.table(), cli.json))
-        }
+        Some(Command::Swap(options)) => swap::bench(options, &reporter)
+            .and_then(|found| print(&found, &found.table(), cli.json)),
     };
     match done {
         Ok(()) => {

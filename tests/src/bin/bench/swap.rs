@@ -85,7 +85,7 @@ pub struct Swap {
 /// Brings a cluster up and compares on it.
 pub fn bench(options: &Swap, reporter: &Reporter) -> Result<Outcome> {
     options.suffice()?;
-    interrupt::take_down("bench", Some(options.name.clone()))?;
+    interrupt::take_down("bench", Some(options.name.clone()), reporter)?;
     let cluster = Cluster::up(&options.up()?, reporter)?;
     let outcome = attended(cluster, &options.name, options.keep, reporter, |scene| {
         compare(options, scene, reporter)

@@ -48,7 +48,10 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let long = matches!(args.command, Command::Up(_) | Command::BisectRun { .. });
+    let long = matches!(
+        args.command,
+        Command::Up(_) | Command::BisectRun { .. } | Command::Collect { .. }
+    );
     let reporter = Reporter::new(args.events);
     let ran = run(args, &reporter);
     interrupt::heed();
@@ -74,7 +77,7 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
     let name = args.name.clone();
     match args.command {
         Command::Up(up) => {
-            interrupt::take_down("rapidswap", None)?;
+            interrupt::take_down("rapidswap", None, reporter)?;
             Cluster::up(&up.options(name), reporter)?;
             Ok(0)
         }
@@ -178,7 +181,9 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
             let bad = |finding: &doctor::Finding| finding.verdict == doctor::Verdict::Bad;
             Ok(u8::from(findings.iter().any(bad)))
         }
-        Command::Collect { dump, dir } => collect::run(&Cluster::attach(&name)?, dir, dump),
+        Command::Collect { dump, dir } => {
+            collect::run(&Cluster::attach(&name)?, dir, dump, reporter)
+        }
         Command::Clean { limit, dry_run } => {
             output::cleaned(&clean::clean(limit, dry_run)?, limit, dry_run)?;
             Ok(0)
@@ -192,7 +197,7 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
                 DEFAULT_NAME => args::BISECTED.to_owned(),
                 _ => name,
             };
-            interrupt::take_down("rapidswap", Some(name.clone()))?;
+            interrupt::take_down("rapidswap", Some(name.clone()), reporter)?;
             let limit = timeout.map(Into::into);
             Ok(bisect::run(&up.options(name), command, limit, reporter))
         }
