@@ -23,6 +23,7 @@ pub mod proof;
 pub mod provoke;
 pub mod ram_disk;
 pub mod rapidswap;
+pub mod rdma_port;
 pub mod remote_module;
 pub mod reports;
 pub mod scene;

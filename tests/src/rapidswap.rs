@@ -34,10 +34,13 @@ pub fn example(name: &str) -> PathBuf {
     release().join("examples").join(name)
 }
 
-/// The program with these arguments and nothing on its standard input.
+/// The program with these arguments and nothing on its standard input. Whatever
+/// the tests' nodes are, what it brings up has those of its arguments: hosts are
+/// in one cluster at a time.
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(program());
     command.args(arguments).stdin(Stdio::null());
+    command.env_remove("RAPIDSWAP_PROFILE");
     command
 }
 

@@ -40,3 +40,28 @@ fn memory_that_no_server_starts_in_is_refused() {
     assert!(!output.status.success(), "{stderr}");
     assert!(stderr.contains("give 16M or more"), "{stderr}");
 }
+
+#[test]
+fn nodes_of_an_unknown_profile_are_refused_before_anything_starts() {
+    for (program, arguments) in [
+        (env!("CARGO_BIN_EXE_bench"), &[] as &[&str]),
+        (env!("CARGO_BIN_EXE_bench"), &["swap"]),
+        (env!("CARGO_BIN_EXE_demo"), &[]),
+    ] {
+        let given = ["--profile", "carrier-pigeon"];
+        let mut by_option = Command::new(program);
+        by_option.args(arguments).args(given);
+        let mut by_variable = Command::new(program);
+        by_variable.args(arguments);
+        by_variable.env("RAPIDSWAP_PROFILE", "carrier-pigeon");
+        for mut command in [by_option, by_variable] {
+            let output = command.output().expect("it runs");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{command:?}: {stderr}");
+            assert!(
+                stderr.contains("no profile named `carrier-pigeon`"),
+                "{command:?}: {stderr}"
+            );
+        }
+    }
+}

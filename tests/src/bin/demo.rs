@@ -17,7 +17,7 @@ use rapidswap_tests::table::{Table, print};
 use rapidswap_tests::verdict::failed;
 use rapidswap_vm::Error::KernelFaults as Complained;
 use rapidswap_vm::{
-    AccelChoice, Cluster, Splat, UpOptions, ended, human_readable, interrupt, keep_failure,
+    Cluster, Platform, Splat, UpOptions, ended, human_readable, interrupt, keep_failure,
 };
 use serde::Serialize;
 
@@ -30,15 +30,8 @@ struct Cli {
     /// Print one JSON object on stdout and nothing else there.
     #[arg(long)]
     json: bool,
-    /// What the guests run on.
-    #[arg(
-        long,
-        value_enum,
-        default_value = "auto",
-        env = "RAPIDSWAP_ACCEL",
-        hide_env_values = true
-    )]
-    accel: AccelChoice,
+    #[command(flatten)]
+    platform: Platform,
     /// Memory the program touches, in MiB.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(16..=200))]
     mib: u32,
@@ -110,8 +103,7 @@ fn show(cli: &Cli, reporter: &Reporter) -> Result<Outcome> {
     let options = UpOptions {
         name: cli.name.clone(),
         keep: cli.keep,
-        accel: cli.accel,
-        ..UpOptions::default()
+        ..cli.platform.options()
     };
     let cluster = Cluster::up(&options, reporter)?;
     let scene = Scene::of(cluster)?;

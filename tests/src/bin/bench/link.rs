@@ -12,7 +12,7 @@ use rapidswap_progress::Reporter;
 use rapidswap_tests::median::median;
 use rapidswap_tests::scene::Scene;
 use rapidswap_tests::table::Table;
-use rapidswap_vm::{Cluster, UpOptions, interrupt};
+use rapidswap_vm::{Cluster, Platform, UpOptions, interrupt};
 use serde::Serialize;
 
 use crate::attended::attended;
@@ -29,6 +29,8 @@ pub struct Link {
     /// Rounds of each measurement; medians are taken over these.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
+    #[command(flatten)]
+    platform: Platform,
     /// If it fails, leave the cluster for you to look at.
     #[arg(long)]
     keep: bool,
@@ -64,7 +66,7 @@ pub fn bench(cli: &Link, reporter: &Reporter) -> Result<Outcome> {
         keep: cli.keep,
         // What is measured is a start from nothing.
         cold: true,
-        ..UpOptions::default()
+        ..cli.platform.options()
     };
     let mut up_s = Vec::new();
     // What has to be built is built by the first `up`, which is not measured.

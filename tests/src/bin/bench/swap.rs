@@ -23,7 +23,7 @@ use clap::ValueEnum;
 use rapidswap_progress::Reporter;
 use rapidswap_tests::scene::Scene;
 use rapidswap_tests::setting::PAGE_CLUSTER;
-use rapidswap_vm::{Cluster, Size, UpOptions, interrupt};
+use rapidswap_vm::{Cluster, Platform, Size, UpOptions, interrupt};
 
 use crate::attended::attended;
 use crate::link::Rounds;
@@ -71,6 +71,8 @@ pub struct Swap {
     /// CPUs of each node.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     cpus: u32,
+    #[command(flatten)]
+    platform: Platform,
     /// Where the report and its plots go.
     #[arg(long, value_name = "DIR", default_value = "target/bench-swap")]
     report: PathBuf,
@@ -147,7 +149,7 @@ impl Swap {
             server_mib: self.area_mib(),
             disk_mib: self.area_mib(),
             keep: self.keep,
-            ..UpOptions::default()
+            ..self.platform.options()
         })
     }
 }

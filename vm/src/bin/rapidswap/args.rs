@@ -12,7 +12,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::{ArgValueCompleter, Shell};
 use fault::Fault;
 use rapidswap_progress::Events;
-use rapidswap_vm::{AccelChoice, Cap, DEFAULT_NAME, ModuleFolder, NodeKernel, Size};
+use rapidswap_vm::{Cap, DEFAULT_NAME, ModuleFolder, NodeKernel, Platform, Size};
 
 /// Swap to another machine's memory: clusters of VMs joined by soft-RoCE.
 #[derive(Debug, Parser)]
@@ -254,15 +254,9 @@ pub enum Command {
 /// How a cluster is to be.
 #[derive(Debug, ClapArgs)]
 pub struct Up {
-    /// What runs the guests; auto takes KVM if a guest really boots under it.
-    #[arg(
-        long,
-        value_enum,
-        default_value = "auto",
-        env = "RAPIDSWAP_ACCEL",
-        hide_env_values = true
-    )]
-    pub accel: AccelChoice,
+    /// What its nodes are.
+    #[command(flatten)]
+    pub platform: Platform,
     /// Memory of the client; a server has what it serves on top.
     #[arg(long, value_name = "SIZE", default_value = "512M")]
     pub memory: Size,
@@ -301,10 +295,6 @@ pub struct Up {
     /// If something fails, leave what there is for you to look at.
     #[arg(long)]
     pub keep: bool,
-    /// What the nodes are and what joins them: `profiles/NAME.toml`, or the path
-    /// of such a file.
-    #[arg(long, value_name = "NAME", default_value = "rxe")]
-    pub profile: String,
     /// Boot the nodes: neither restore nor make a saved state.
     #[arg(long)]
     pub cold: bool,

@@ -243,7 +243,7 @@ impl args::Up {
     fn options(self, name: String) -> UpOptions {
         UpOptions {
             name,
-            accel: self.accel,
+            accel: self.platform.accel,
             // Refused by `validate` where it does not fit.
             memory_mib: u32::try_from(self.memory.mib()).unwrap_or(u32::MAX),
             cpus: self.cpus,
@@ -256,7 +256,7 @@ impl args::Up {
             swap_to: self.swap_to,
             disk_mib: self.disk.mib(),
             kernel: self.kernel,
-            profile: self.profile,
+            profile: self.platform.profile,
             cold: self.cold,
         }
     }
