@@ -69,7 +69,7 @@ struct Rounds {
 
 /// Medians, in seconds or as ratios, and the rounds that they are of. What was
 /// skipped is null.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub struct Outcome {
     up_cold_s: f64,
     up_vs_vmtest: Option<f64>,
@@ -239,5 +239,32 @@ impl Outcome {
             "{failed} tests failed: see target/nextest/default/junit.xml and target/failures"
         );
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_find_what_was_measured_by_its_name() {
+        let found = serde_json::to_value(Outcome::default()).expect("JSON");
+        for key in [
+            "up_cold_s",
+            "up_vs_vmtest",
+            "up_vs_vng",
+            "up_restored_s",
+            "kvm_probe_s",
+            "kvm_cached_s",
+            "exec_s",
+            "panic_verdict_s",
+            "kernel_cold_s",
+            "kernel_warm_s",
+            "image_cold_s",
+            "image_warm_s",
+            "test_warm_s",
+        ] {
+            assert!(found.get(key).is_some(), "no {key}");
+        }
     }
 }

@@ -191,4 +191,30 @@ mod tests {
         assert!(free.why["app_vs_nvme_random"].contains("cost nothing"));
         assert!(free.why["app_vs_nvme_sequential"].contains("left out"));
     }
+
+    #[test]
+    fn programs_find_each_ratio_by_its_name() {
+        let none = Ratios::of(Found::default());
+        let said = serde_json::to_value(&none).expect("JSON");
+        for name in [
+            "fault_p50_vs_read",
+            "fault_p99_vs_read_p99",
+            "fault_p99_pressure",
+            "swapout_vs_write_bw",
+            "swapin_vs_read_bw",
+            "swapout_vs_fastswap",
+            "fastswap_vs_write_lat",
+            "app_vs_nvme_random",
+            "app_vs_nvme_sequential",
+            "app_vs_nvme_geomean",
+            "app_vs_nbd_geomean",
+            "cpu_per_page_vs_nvme",
+            "kernel_mib_fixed",
+            "kernel_mib_per_gib",
+        ] {
+            assert!(said["ratios"].get(name).is_some(), "no {name}");
+            let why = said["why"][name].as_str().expect(name);
+            assert!(!why.contains("nobody knows"), "{why}");
+        }
+    }
 }
