@@ -1,4 +1,4 @@
-//! What the benchmark compares with still swaps, moves pages, and is gone
+//! What the benchmark compares still swaps, moves pages, and is gone
 //! afterwards. The numbers of so short a run mean nothing.
 
 use std::path::Path;
@@ -76,5 +76,48 @@ fn servers_under_a_limit_swap_and_answer_rightly() -> Result<()> {
     }
     let plot = report.path().join("latency-50.svg");
     ensure!(plot.is_file(), "no plot of requests");
+    Ok(())
+}
+
+#[test]
+fn our_rows_swap_and_are_compared_with_the_link() -> Result<()> {
+    let report = tempfile::tempdir()?;
+    let rows = ["--rows", "rapidswap,mglru,one-by-one"];
+    let jobs = ["--workloads", "sequential", "--rounds", "1"];
+    let options = [&["--size", "4M"], &rows[..], &jobs[..]].concat();
+    let found = bench("test-bench-ours", &options, report.path())?;
+    let runs = found["runs"].as_array().context("no runs")?;
+    let backends: Vec<_> = runs.iter().map(|run| &run["backend"]).collect();
+    ensure!(
+        backends == ["rapidswap", "mglru", "one-by-one"],
+        "{backends:?}"
+    );
+    for run in runs {
+        for direction in ["pages_out", "pages_in"] {
+            let pages = run[direction].as_u64().context("no number of pages")?;
+            // Half of 4 MiB does not fit.
+            ensure!(pages >= 512, "{direction}: {run}");
+        }
+    }
+    for name in [
+        "fault_p50_vs_read",
+        "fault_p99_vs_read_p99",
+        "fault_p99_pressure",
+        "swapout_vs_write_bw",
+        "swapin_vs_read_bw",
+        "swapout_vs_fastswap",
+        "fastswap_vs_write_lat",
+    ] {
+        // JSON has no number that is not finite.
+        let ratio = found["ratios"][name].as_f64();
+        ensure!(ratio.is_some_and(|ratio| ratio > 0.0), "{name}: {ratio:?}");
+    }
+    for name in ["kernel_mib_fixed", "kernel_mib_per_gib"] {
+        // So short a run may find that nothing was taken.
+        let mib = found["ratios"][name].as_f64();
+        ensure!(mib.is_some(), "{name}: {mib:?}");
+    }
+    let ratio = &found["ratios"]["app_vs_nvme_sequential"];
+    ensure!(ratio.is_null(), "a ratio to what was left out: {ratio}");
     Ok(())
 }
