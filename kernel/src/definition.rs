@@ -101,6 +101,16 @@ impl Definition {
         })
     }
 
+    /// Adds patches of somebody's own to the end of the series.
+    pub(crate) fn add(&mut self, patches: &[PathBuf]) -> Result<()> {
+        for patch in patches {
+            // git reads it from elsewhere.
+            let path = std::path::absolute(patch).map_err(Error::file("find", patch))?;
+            self.series.push(Text::read(path)?);
+        }
+        Ok(())
+    }
+
     /// The fragments of a variant; a later one overrides an earlier one.
     pub(crate) fn fragments(&self, variant: Variant) -> Result<Vec<Text>> {
         let names = variant.fragments().iter();

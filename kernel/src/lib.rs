@@ -140,6 +140,15 @@ pub fn ensure(variant: Variant, reporter: &Reporter) -> Result<Kernel> {
     Builder::open_default(variant)?.ensure(variant, started, reporter)
 }
 
+/// The same with more patches on top of the series, to try them. Modules are not
+/// built for it: they are those of the checkout's own kernel.
+pub fn ensure_with(patches: &[PathBuf], variant: Variant, reporter: &Reporter) -> Result<Kernel> {
+    let started = Instant::now();
+    let mut builder = Builder::open_default(variant)?;
+    builder.definition.add(patches)?;
+    builder.ensure(variant, started, reporter)
+}
+
 /// The `vmlinux` of the kernel of this checkout, if the cache has it.
 pub fn built(variant: Variant) -> Result<Option<PathBuf>> {
     let built = Builder::open_default(variant)?.built(variant)?;

@@ -17,13 +17,13 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    build: Build,
+    alone: Alone,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Builds the kernel, or finds it in the cache; prints where it is.
-    Build(Build),
+    Build(Alone),
     /// Builds kernel and modules; prints where the modules are.
     Module {
         #[command(flatten)]
@@ -91,6 +91,15 @@ struct Build {
     tree: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct Alone {
+    #[command(flatten)]
+    build: Build,
+    /// A patch on top of the series, to try it. May be given several times.
+    #[arg(long = "patch", value_name = "FILE", conflicts_with = "tree")]
+    patches: Vec<PathBuf>,
+}
+
 impl Build {
     fn kernel(&self, reporter: &Reporter) -> Result<Kernel> {
         let variant = self.of.variant;
@@ -105,7 +114,7 @@ impl Build {
 fn main() -> ExitCode {
     let cli: Cli = rapidswap_cli::parse("rapidswap-kernel");
     let reporter = Reporter::auto();
-    match run(cli.command.unwrap_or(Command::Build(cli.build)), &reporter) {
+    match run(cli.command.unwrap_or(Command::Build(cli.alone)), &reporter) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             reporter.failed("rapidswap-kernel", &format!("{error:#}"));
@@ -116,8 +125,11 @@ fn main() -> ExitCode {
 
 fn run(command: Command, reporter: &Reporter) -> Result<()> {
     match command {
-        Command::Build(build) => {
-            let kernel = build.kernel(reporter)?;
+        Command::Build(Alone { build, patches }) => {
+            let kernel = match &patches[..] {
+                [] => build.kernel(reporter)?,
+                _ => rapidswap_kernel::ensure_with(&patches, build.of.variant, reporter)?,
+            };
             let cached = match (&kernel.tree, kernel.cached) {
                 (None, true) => "cached",
                 (Some(_), true) => "unchanged",

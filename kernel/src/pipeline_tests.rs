@@ -77,6 +77,20 @@ fn a_source_that_was_restored_is_not_written_again() {
 }
 
 #[test]
+fn patches_of_somebodys_own_come_after_the_series() {
+    let mut bench = Bench::new();
+    let own = bench.dir.path().join("own.patch");
+    fs::write(&own, "--- a/mm.c\n+++ b/mm.c\n@@ -1 +1 @@\n-first\n+own\n").expect("write");
+    let without = bench.ensure().expect("builds");
+    bench.builder.definition.add(&[own]).expect("is read");
+    let with = bench.ensure().expect("builds");
+    assert_eq!(read(&with.vmlinux), "own\n");
+    assert_eq!(read(&without.vmlinux), "first\n");
+    bench.reload();
+    assert_eq!(bench.ensure().expect("is found").hash, without.hash);
+}
+
+#[test]
 fn a_module_is_built_against_its_own_kernel() {
     let mut bench = Bench::new();
     let first = bench.ensure().expect("builds");

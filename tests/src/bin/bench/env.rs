@@ -2,6 +2,7 @@
 //! to exit, beside what other tools take for one VM with the same kernel.
 
 mod builds;
+mod change;
 mod cluster;
 mod others;
 mod timing;
@@ -46,7 +47,7 @@ pub struct Env {
 enum Part {
     /// One VM of vmtest and of virtme-ng.
     Others,
-    /// A kernel and an image in an empty cache.
+    /// A kernel and an image in an empty cache, and then a change of the kernel.
     Builds,
     /// All tests.
     Tests,
@@ -83,6 +84,7 @@ pub struct Outcome {
     kernel_warm_s: f64,
     image_cold_s: Option<f64>,
     image_warm_s: f64,
+    mm_change_s: Option<f64>,
     test_warm_s: Option<f64>,
     tests: Option<u64>,
     tests_failed: Option<u64>,
@@ -127,7 +129,7 @@ pub fn bench(env: &Env, reporter: &Reporter) -> Result<Outcome> {
         step.done("measured");
     }
     let cold = wanted(Part::Builds)
-        .then(|| builds::cold(reporter))
+        .then(|| builds::cold(&env.name, reporter))
         .transpose()?;
     let tests = wanted(Part::Tests)
         .then(|| Tests::run(reporter))
@@ -148,6 +150,7 @@ pub fn bench(env: &Env, reporter: &Reporter) -> Result<Outcome> {
         kernel_warm_s: middle(&rounds.kernel_warm_s)?,
         image_cold_s: cold.as_ref().map(|cold| cold.image_s),
         image_warm_s: middle(&rounds.image_warm_s)?,
+        mm_change_s: cold.as_ref().map(|cold| cold.mm_change_s),
         test_warm_s: tests.as_ref().map(|tests| tests.seconds),
         tests: tests.as_ref().map(|tests| tests.run),
         tests_failed: tests.as_ref().map(|tests| tests.failed),
@@ -221,6 +224,8 @@ impl Outcome {
             2,
             "0.2",
         );
+        let change = "a file in mm/ changed, two VMs up on it, s";
+        row(change, self.mm_change_s, 0, "120");
         row("all tests, s", self.test_warm_s, 0, "900");
         if let (Some(run), Some(failed), Some(skipped)) =
             (self.tests, self.tests_failed, self.tests_skipped)
@@ -262,6 +267,7 @@ mod tests {
             "kernel_warm_s",
             "image_cold_s",
             "image_warm_s",
+            "mm_change_s",
             "test_warm_s",
         ] {
             assert!(found.get(key).is_some(), "no {key}");

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use rapidswap_progress::Reporter;
 use rapidswap_tests::rapidswap::{root, target};
 
+use super::change;
 use super::timing::{timed, timed_ok};
 
 /// A kernel that is there.
@@ -26,9 +27,12 @@ pub struct Cold {
     pub kernel_s: f64,
     /// From the list of packages to a file system.
     pub image_s: f64,
+    /// From a change of the kernel to two VMs up on it.
+    pub mm_change_s: f64,
 }
 
-fn program(name: &str) -> Command {
+/// A program of this checkout's.
+pub fn program(name: &str) -> Command {
     Command::new(target().join("release").join(name))
 }
 
@@ -47,8 +51,9 @@ pub fn image_warm() -> Result<f64> {
     Ok(timed_ok(program("rapidswap-images").arg("build"))?.1)
 }
 
-/// Builds both in a cache of their own, which is removed afterwards.
-pub fn cold(reporter: &Reporter) -> Result<Cold> {
+/// Builds both in a cache of their own, and there a changed kernel, on which the
+/// cluster `name` is brought up and taken down. The cache is removed afterwards.
+pub fn cold(name: &str, reporter: &Reporter) -> Result<Cold> {
     let place = tempfile::Builder::new()
         .prefix("cold-")
         .tempdir_in(target())
@@ -71,6 +76,7 @@ pub fn cold(reporter: &Reporter) -> Result<Cold> {
     Ok(Cold {
         image_s: build("rapidswap-images", "image in an empty cache", image)?,
         kernel_s: build("rapidswap-kernel", "kernel in an empty cache", kernel)?,
+        mm_change_s: change::seconds(place.path(), name, reporter)?,
     })
 }
 

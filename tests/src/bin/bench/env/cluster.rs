@@ -65,11 +65,16 @@ pub fn measure(name: &str) -> Result<Measured> {
 }
 
 fn up(name: &str, more: &[&str]) -> Result<f64> {
-    let up = ["--name", name, "up", "--no-swap", "--accel", "tcg"];
-    Ok(timed_ok(rapidswap::command(&up).args(more))?.1)
+    Ok(timed_ok(bringing_up(name).args(more))?.1)
 }
 
-fn down(name: &str) -> Result<()> {
+/// What brings two VMs up whose link is proved.
+pub fn bringing_up(name: &str) -> Command {
+    rapidswap::command(&["--name", name, "up", "--no-swap", "--accel", "tcg"])
+}
+
+/// Takes them down.
+pub fn down(name: &str) -> Result<()> {
     timed_ok(&mut rapidswap::command(&["--name", name, "down"])).map(drop)
 }
 
