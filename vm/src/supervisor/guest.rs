@@ -62,7 +62,7 @@ impl Guest {
         let dir = run.join(&node.name);
         fs::create_dir(&dir).what(|| format!("cannot make {}", dir.display()))?;
         let (server, share) = virtiofs::spawn(&run.join("payload"), &run.join("payload.sock"))?;
-        children.adopt(server, index, "its virtiofs server")?;
+        children.adopt_server(server, index, "its virtiofs server")?;
 
         let mut handed = Handed::default();
         let monitor = handed.socket()?;
