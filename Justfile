@@ -29,7 +29,12 @@ demo *ARGS: build
 test *NAMES:
     @exec "{{ just_executable() }}" --justfile "{{ justfile() }}" {{ if NAMES == "" { "_test-all" } else { "_test-named" } }} "$@"
 
-_test-all: fmt-check lint oldest-rust checkpatch build _kernel image nextest
+_test-all: test-ready nextest
+
+# All of it but the tests themselves: lints, and what they run on and are compiled of
+[no-exit-message]
+test-ready: fmt-check lint oldest-rust checkpatch build _kernel image
+    @cargo nextest run --locked --workspace --no-run
 
 _test-named *NAMES: build _kernel image
     @exec "{{ just_executable() }}" --justfile "{{ justfile() }}" nextest "$@"

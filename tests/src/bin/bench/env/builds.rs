@@ -80,6 +80,12 @@ pub fn cold(name: &str, reporter: &Reporter) -> Result<Cold> {
     })
 }
 
+fn just(recipe: &str) -> Command {
+    let mut command = Command::new(root().join("just"));
+    command.arg(recipe).current_dir(root());
+    command
+}
+
 /// A run of the whole test command.
 pub struct Tests {
     /// How long it took.
@@ -95,9 +101,11 @@ pub struct Tests {
 impl Tests {
     /// Runs it, with everything built and cached.
     pub fn run(reporter: &Reporter) -> Result<Tests> {
+        let step = reporter.step("what tests need", Duration::from_secs(5 * 60));
+        timed_ok(&mut just("test-ready"))?;
+        step.done("built");
         let step = reporter.step("all tests", Duration::from_secs(12 * 60));
-        let mut command = Command::new(root().join("just"));
-        let (output, seconds) = timed(command.arg("test").current_dir(root()))?;
+        let (output, seconds) = timed(&mut just("test"))?;
         let said = String::from_utf8_lossy(&output.stderr);
         let tests = Tests::summed_up(&said, seconds);
         let tests = tests.with_context(|| format!("no test was run: {said}"))?;
