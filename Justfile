@@ -31,7 +31,7 @@ test *NAMES:
 
 _test-all: test-ready nextest
 
-# All of it but the tests themselves: lints, and what they run on and are compiled of
+# What `test` does before the first test: lints, the series, and all that tests need
 [no-exit-message]
 test-ready: fmt-check lint oldest-rust checkpatch build _kernel image
     @cargo nextest run --locked --workspace --no-run

@@ -57,11 +57,11 @@ impl Waiting for Load {
 }
 
 /// Where loads wait.
-struct Places(KVec<Option<Load>>);
+struct Places(KVVec<Option<Load>>);
 
 impl Places {
     fn new() -> Result<Places> {
-        let mut places = KVec::with_capacity(LIMIT, GFP_KERNEL)?;
+        let mut places = KVVec::with_capacity(LIMIT, GFP_KERNEL)?;
         for _ in 0..LIMIT {
             places.push(None, GFP_KERNEL)?;
         }
