@@ -154,6 +154,22 @@ fn programs(swap: &Arrangement<'_>) -> Result<usize> {
     Ok(tasks.lines().filter(|comm| *comm == "page-pattern").count())
 }
 
+/// Has `late` miss its first page when as many loads as `others` wait already,
+/// and kills it while it waits as well.
+fn kill_behind(swap: &Arrangement<'_>, mut late: Steps, others: u64) -> Result<()> {
+    let parked = |more_than: u64| -> Result<Option<()>> {
+        Ok((count(swap.client, "loads_parked")? > more_than).then_some(()))
+    };
+    wait_until("loads that wait", scaled(TO_DISK)?, || parked(others - 1))?;
+    let before = programs(swap)?;
+    late.begin("check 1 0..1")?;
+    wait_until("the fault", scaled(TO_DISK)?, || parked(others))?;
+    drop(late);
+    wait_until("the end of what was killed", scaled(KILLED)?, || {
+        Ok((programs(swap)? < before).then_some(()))
+    })
+}
+
 /// A server that does not answer takes nothing from who comes later: what is
 /// read ahead of others leaves him the credits to ask for his page, and he can
 /// be killed while he waits.
@@ -180,19 +196,7 @@ fn others_that_read_ahead_do_not_hold_up_a_fault() -> Result<()> {
         for reader in &mut readers {
             reader.begin("check 1 1024..2048")?;
         }
-        wait_until("loads that wait", scaled(TO_DISK)?, || {
-            Ok((count(swap.client, "loads_parked")? >= READERS as u64).then_some(()))
-        })?;
-        let before = programs(&swap)?;
-        late.begin("check 1 0..1")?;
-        wait_until("the fault", scaled(TO_DISK)?, || {
-            let waits = count(swap.client, "loads_parked")?;
-            Ok((waits > READERS as u64).then_some(()))
-        })?;
-        drop(late);
-        wait_until("the end of what was killed", scaled(KILLED)?, || {
-            Ok((programs(&swap)? < before).then_some(()))
-        })?;
+        kill_behind(&swap, late, READERS as u64)?;
 
         scene.server.node.resume()?;
         for mut reader in readers {
@@ -227,18 +231,7 @@ fn more_faults_than_can_be_out_hold_up_nobody() -> Result<()> {
             .map(|page| format!("check 1 {page}..{}", page + 1))
             .collect();
         crowd.begin(&checks.join(" | "))?;
-        wait_until("loads that wait", scaled(TO_DISK)?, || {
-            Ok((count(swap.client, "loads_parked")? >= THREADS).then_some(()))
-        })?;
-        let before = programs(&swap)?;
-        late.begin("check 1 0..1")?;
-        wait_until("the fault", scaled(TO_DISK)?, || {
-            Ok((count(swap.client, "loads_parked")? > THREADS).then_some(()))
-        })?;
-        drop(late);
-        wait_until("the end of what was killed", scaled(KILLED)?, || {
-            Ok((programs(&swap)? < before).then_some(()))
-        })?;
+        kill_behind(&swap, late, THREADS)?;
 
         scene.server.node.resume()?;
         crowd.answer()?.right(THREADS)?;
