@@ -97,11 +97,15 @@ for (@names) {
 "##;
 
 const CHECKPATCH: &str = r#"
-my $path = pop @ARGV;
-open(my $patch, "<", $path) or die "no patch";
-my @remarks = grep { /ugly/ } <$patch>;
-print "$path:1: WARNING:UGLY: $_" for @remarks;
-exit(@remarks > 0);
+my $remarks = 0;
+for my $path (grep { /[.]patch$/ } @ARGV) {
+    open(my $patch, "<", $path) or die "no patch";
+    for (grep { /ugly/ } <$patch>) {
+        print "$path:1: WARNING:UGLY: $_";
+        $remarks++;
+    }
+}
+exit($remarks > 0);
 "#;
 
 pub(crate) fn patch_to(line: &str) -> String {

@@ -12,40 +12,44 @@ impl Builder {
     pub(crate) fn checkpatch(&self, reporter: &Reporter) -> Result<usize> {
         let (lock, _) = self.patched_source(reporter)?;
         let linux = self.cache.linux();
+        let mut output = Vec::new();
+        // One process for all of them: it takes longer to start than to look at a patch.
+        let status = Guarded::new("perl")
+            .arg(linux.join("scripts/checkpatch.pl"))
+            .args([
+                "--strict",
+                "--terse",
+                "--show-types",
+                "--no-summary",
+                "--root",
+            ])
+            .arg(&linux)
+            .args(self.definition.series.iter().map(|patch| &patch.path))
+            // From inside the tree: checkpatch.pl takes a file that is
+            // tracked where it runs for source, not for a patch.
+            .lines(&linux, &lock, |line| {
+                output.push(line.to_owned());
+                Ok(())
+            })?;
+        if status.success() {
+            return Ok(self.definition.series.len());
+        }
         let mut faulty = Vec::new();
         for patch in &self.definition.series {
-            let mut output = Vec::new();
-            let status = Guarded::new("perl")
-                .arg(linux.join("scripts/checkpatch.pl"))
-                .args([
-                    "--strict",
-                    "--terse",
-                    "--show-types",
-                    "--no-summary",
-                    "--root",
-                ])
-                .arg(&linux)
-                .arg(&patch.path)
-                // From inside the tree: checkpatch.pl takes a file that is
-                // tracked where it runs for source, not for a patch.
-                .lines(&linux, &lock, |line| {
-                    output.push(line.to_owned());
-                    Ok(())
-                })?;
-            if !status.success() {
-                // Helpers of checkpatch.pl that lack a library talk too.
-                let path = patch.path.to_string_lossy();
-                let remarks = output.iter().filter(|line| line.starts_with(&*path));
-                if remarks.clone().count() == 0 {
-                    succeeded("checkpatch.pl", status, &output)?;
-                }
-                remarks.for_each(|line| reporter.note(line));
+            // Helpers of checkpatch.pl that lack a library talk too.
+            let path = format!("{}:", patch.path.display());
+            let mut remarks = output
+                .iter()
+                .filter(|line| line.starts_with(&path))
+                .peekable();
+            if remarks.peek().is_some() {
                 faulty.push(patch.name());
             }
+            remarks.for_each(|line| reporter.note(line));
         }
-        if !faulty.is_empty() {
-            return Err(Error::Checkpatch(faulty));
+        if faulty.is_empty() {
+            succeeded("checkpatch.pl", status, &output)?;
         }
-        Ok(self.definition.series.len())
+        Err(Error::Checkpatch(faulty))
     }
 }

@@ -272,9 +272,10 @@ fn a_remark_of_checkpatch_is_a_failure() {
     let mut bench = Bench::new();
     let check = |bench: &Bench| bench.builder.checkpatch(&Reporter::silent());
     assert_eq!(check(&bench).expect("clean"), 1);
-    bench.write("patches/0001-one.patch", &patch_to("ugly"));
+    let ugly = patch_to("ugly").replace("-plain", "-first");
+    bench.write("patches/0002-two.patch", &ugly);
     let error = check(&bench).expect_err("a remark").to_string();
-    assert_eq!(error, "checkpatch.pl has remarks on 0001-one.patch");
+    assert_eq!(error, "checkpatch.pl has remarks on 0002-two.patch");
 }
 
 #[test]
