@@ -161,7 +161,8 @@ fn up_options(name: &str) -> Result<UpOptions> {
 fn shared(variant: Variant, test: &str) -> &'static str {
     match variant {
         Variant::Debug => "test-debug",
-        _ if test.starts_with("vms::") => "test-vms",
+        // These run one at a time, so none waits for a turn of the others.
+        _ if test.starts_with("vms::") || test.starts_with("own::") => "test-vms",
         Variant::Release | Variant::Host => "test-main",
     }
 }
