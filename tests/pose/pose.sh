@@ -26,8 +26,8 @@ line="$line systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORC
 line="$line systemd.wants=systemd-network-generator.service"
 line="$line systemd.wants=systemd-networkd.service"
 line="$line systemd.firstboot=off systemd.show_status=no"
-for unit in serial-getty@ttyS0 getty-static ldconfig memcached redis-server rsyslog \
-    systemd-hwdb-update systemd-journal-catalog-update \
+for unit in serial-getty@ttyS0 getty-static ldconfig memcached nbd-server redis-server \
+    rsyslog systemd-hwdb-update systemd-journal-catalog-update \
     systemd-networkd-persistent-storage systemd-networkd-wait-online; do
     line="$line systemd.mask=$unit.service"
 done
