@@ -151,12 +151,26 @@ impl<'a> Provoked<'a> {
     /// Writes to the node's log, and around the kernel to its console, as fast
     /// as it can until the returned command is dropped.
     pub fn flood(&self) -> Result<Running> {
-        let script = "echo on > /proc/sys/kernel/printk_devkmsg\n\
-            while :; do echo \"<3>[noise] WARNINGS BUGS\" > /dev/kmsg; done &\n\
-            while :; do printf '[noise] [noise '; done > /dev/ttyS0 &\n\
-            echo flowing; wait";
-        let mut flood = self.guest.start(&["sh", "-c", script])?;
-        flood.line()?;
-        Ok(flood)
+        self.noise(
+            "while :; do echo \"<3>[noise] WARNINGS BUGS\" > /dev/kmsg; done &\n\
+            while :; do printf '[noise] [noise '; done > /dev/ttyS0 &",
+        )
+    }
+
+    /// Has the kernel print lines so long that it does hardly anything else,
+    /// until the returned command is dropped.
+    pub fn prints(&self) -> Result<Running> {
+        self.noise(
+            "line=$(printf %0900d 0)\n\
+            while :; do echo \"<3>[noise] $line\" > /dev/kmsg; done &",
+        )
+    }
+
+    fn noise(&self, script: &str) -> Result<Running> {
+        let unlimited = "echo on > /proc/sys/kernel/printk_devkmsg";
+        let script = format!("{unlimited}\n{script}\necho flowing; wait");
+        let mut noise = self.guest.start(&["sh", "-c", &script])?;
+        noise.line()?;
+        Ok(noise)
     }
 }

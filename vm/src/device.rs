@@ -101,9 +101,10 @@ pub struct PanicWatch;
 
 impl Device for PanicWatch {
     fn qemu_args(&self) -> Vec<OsString> {
-        // Paused, not ended: the console's last lines and a dump survive, with
-        // pvpanic and without, where a panic is a restart.
-        words("-no-reboot -action panic=pause,shutdown=pause -device pvpanic-pci")
+        // Paused, not ended: the console and a dump survive. A panic alone stops
+        // nothing: what the kernel could not print while something else held the
+        // console it prints after it has told pvpanic, and restarts then.
+        words("-no-reboot -action panic=none,shutdown=pause -device pvpanic-pci")
     }
 
     fn kernel_args(&self) -> Vec<String> {

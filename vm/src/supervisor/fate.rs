@@ -9,6 +9,9 @@ use crate::status::Gone;
 pub(super) enum Fate {
     /// It will not come back.
     Gone(Gone),
+    /// Its kernel panics, and has yet to say so on its console and to restart,
+    /// which is its end.
+    Panics,
     /// Its processors are stopped.
     Paused,
     /// They go on.
@@ -24,15 +27,23 @@ impl Fate {
     }
 }
 
-/// The fate after an event; none if it changes nothing. `panicked` says whether
-/// the console reports a panic.
-pub(super) fn fate(event: &Event, panicked: impl FnOnce() -> bool) -> Option<Fate> {
+/// What a node whose kernel panicked has come to.
+pub(super) fn panicked() -> Gone {
+    Gone {
+        outcome: Outcome::GuestPanic,
+        reason: "its kernel panicked".into(),
+    }
+}
+
+/// The fate after an event; none if it changes nothing. `panics` says whether
+/// pvpanic or the console reported a panic.
+pub(super) fn fate(event: &Event, panics: impl FnOnce() -> bool) -> Option<Fate> {
     match event {
-        Event::GuestPanicked => Fate::gone(Outcome::GuestPanic, "its kernel panicked"),
+        Event::GuestPanicked => Some(Fate::Panics),
         Event::Shutdown(reason) => match reason.as_str() {
             // A panic restarts the machine, and is told by the console alone
             // where there is no pvpanic.
-            "guest-reset" if panicked() => Fate::gone(Outcome::GuestPanic, "its kernel panicked"),
+            "guest-reset" if panics() => Some(Fate::Gone(panicked())),
             "guest-reset" => Fate::gone(Outcome::GuestPanic, "its kernel rebooted"),
             "guest-shutdown" => Fate::gone(Outcome::TestFailed, "it was shut down"),
             other => Fate::gone(
@@ -66,8 +77,8 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(10);
 
-    fn of(event: Event, panicked: bool) -> Option<Fate> {
-        fate(&event, || panicked)
+    fn of(event: Event, panics: bool) -> Option<Fate> {
+        fate(&event, || panics)
     }
 
     fn stop(status: &str) -> Option<Fate> {
@@ -93,12 +104,11 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_one_with_and_without_pvpanic() {
+    fn a_panic_ends_when_the_kernel_restarts() {
         let reset = || Event::Shutdown("guest-reset".into());
-        for fate in [of(Event::GuestPanicked, false), of(reset(), true)] {
-            let panicked = (Outcome::GuestPanic, "its kernel panicked".to_owned());
-            assert_eq!(outcome(fate), panicked);
-        }
+        assert_eq!(of(Event::GuestPanicked, false), Some(Fate::Panics));
+        let panicked = (Outcome::GuestPanic, "its kernel panicked".to_owned());
+        assert_eq!(outcome(of(reset(), true)), panicked);
         let (_, reason) = outcome(of(reset(), false));
         assert_eq!(reason, "its kernel rebooted");
     }

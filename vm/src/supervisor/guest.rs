@@ -15,12 +15,12 @@ use rapidswap_protocol::Agent;
 use serde_json::json;
 
 use super::children::{self, Children};
-use super::fate::{Fate, fate};
+use super::fate::{Fate, fate, panicked};
 use super::hardware::{self, Descriptors, Handed, machine, swap_disk};
 use super::host::{self, Parcel};
 use super::port::Port;
 use super::settle::settle;
-use super::{Event, HostPlan, NodePlan, Origin, Plan, saving};
+use super::{Event, HostPlan, NodePlan, Origin, Plan, saving, spawn};
 use crate::console;
 use crate::device::LINK;
 use crate::error::{Error, IoContext, Result};
@@ -30,6 +30,10 @@ use crate::qmp::{self, Qmp, Reboot};
 use crate::request::Reply;
 use crate::status::{Gone, NodeState, NodeStatus};
 use crate::{sys, virtiofs};
+
+/// How long a kernel that panics may take to say so on its console and to
+/// restart. It takes milliseconds.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A running node.
 pub(crate) struct Guest {
@@ -45,6 +49,8 @@ pub(crate) struct Guest {
     parcel: Option<Arc<Parcel>>,
     agent: Mutex<Option<Agent>>,
     link_up: AtomicBool,
+    /// Whether pvpanic reported a panic.
+    panics: AtomicBool,
     state: Mutex<NodeState>,
     changed: Condvar,
 }
@@ -132,6 +138,7 @@ impl Guest {
             pid,
             port: Port::new(stream),
             link_up: AtomicBool::new(true),
+            panics: AtomicBool::new(false),
             qmp: OnceLock::new(),
             monitor: Mutex::new(None),
             parcel: None,
@@ -288,12 +295,36 @@ impl Guest {
 
     /// Takes notice of what its QEMU says. Asks it nothing: the whole cluster
     /// waits for this.
-    pub(super) fn observe(&self, event: &qmp::Event) {
-        match fate(event, || console::panicked(&self.console())) {
+    pub(super) fn observe(self: &Arc<Guest>, event: &qmp::Event) {
+        let panics =
+            || self.panics.load(Ordering::Relaxed) || console::panicked(&self.console());
+        match fate(event, panics) {
             Some(Fate::Gone(gone)) => self.lost(gone),
+            Some(Fate::Panics) => self.panics(),
             Some(Fate::Paused) => self.paused(),
             Some(Fate::Running) => self.running(),
             None => {}
+        }
+    }
+
+    /// Lets its kernel have its last words, which end with its restart. One that
+    /// does not come to that is stopped.
+    fn panics(self: &Arc<Guest>) {
+        self.panics.store(true, Ordering::Relaxed);
+        let guest = Arc::clone(self);
+        let waits = spawn("panic", move || {
+            guest.await_gone(LAST_WORDS);
+            // Neither one that has restarted by now, nor one that was reset.
+            let gone = matches!(guest.state(), NodeState::Gone(_));
+            if !gone && guest.panics.load(Ordering::Relaxed) {
+                guest.lost(panicked());
+                // One whose QEMU is gone as well does not run either.
+                let _ = guest.qmp().and_then(Qmp::stop);
+            }
+        });
+        // Without a thread there are no last words.
+        if waits.is_err() {
+            self.lost(panicked());
         }
     }
 
@@ -332,6 +363,7 @@ impl Guest {
             _ => error,
         })?;
         self.port.cut();
+        self.panics.store(false, Ordering::Relaxed);
         self.become_state(|_| Some(NodeState::Booting));
         let booted = qmp.reset().and_then(|()| self.greet(deadline));
         // Whether it came or not, the next reboot of its own is its end.
@@ -490,9 +522,12 @@ mod tests {
         let dumped = Arc::clone(&guest);
         thread::spawn(move || dumped.qmp()?.execute("dump-guest-memory", Value::Null));
         let started = Instant::now();
-        while !matches!(guest.state(), NodeState::Gone(_)) {
-            guest.observe(&events.recv_timeout(SOON).expect("an event"));
-        }
+        let event = events.recv_timeout(SOON).expect("an event");
+        assert_eq!(event, qmp::Event::GuestPanicked);
+        guest.observe(&event);
+        // Nor does it restart.
+        guest.wait_gone();
+        assert_eq!(guest.state(), NodeState::Gone(panicked()));
         assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
     }
 }

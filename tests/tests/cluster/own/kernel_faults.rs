@@ -13,6 +13,7 @@ use rapidswap_tests::vmcore;
 use rapidswap_tests::wait::wait_until;
 use rapidswap_tests::watch::watch;
 use rapidswap_vm::{NodeState, Occasion, Outcome, SplatKind, UpOptions, collect};
+use serde_json::Value;
 
 /// Longest time for one of the tests that are watched here.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -220,6 +221,33 @@ fn panics_in_a_flood(scene: &Scene, guest: &Guest) -> Result<()> {
     Ok(())
 }
 
+/// A panic in an interrupt of a program that prints: the console is its own, and
+/// what the panic says comes after QEMU was told of it.
+fn panics_while_it_prints(scene: &Scene, guest: &Guest) -> Result<()> {
+    let verdict = watch(scene, "panics-while-it-prints", LIMIT, |scene| {
+        let _printing = Provoked::new(guest)?.prints()?;
+        gives_up_at_a_key(scene, guest)
+    });
+    let node = guest.node.name();
+    expect(&verdict, Outcome::GuestPanic, node, &[SplatKind::Panic])?;
+    ensure!(verdict.seen.error.is_none(), "the test itself: {verdict}");
+    is_of_an_interrupt(guest, "Kernel panic - not syncing")
+}
+
+/// A panic of a kernel that was told not to restart.
+fn panics_and_stays(scene: &Scene, guest: &Guest) -> Result<()> {
+    let verdict = watch(scene, "panics-and-stays", LIMIT, |_| {
+        guest.write("/proc/sys/kernel/panic", "0")?;
+        ends(Provoked::new(guest)?.fatal("PANIC")?)
+    });
+    let node = guest.node.name();
+    expect(&verdict, Outcome::GuestPanic, node, &[SplatKind::Panic])?;
+    wait_until("the machine's stop", scaled(LIMIT)?, || {
+        let status = guest.node.qmp("query-status", Value::Null)?;
+        Ok((status["running"] == false).then_some(()))
+    })
+}
+
 /// What the panic of a node comes to for whoever did something else on it.
 fn is_told_of(scene: &Scene, guest: &Guest) -> Result<()> {
     let (reporter, events) = Reporter::channel();
@@ -270,6 +298,14 @@ fn a_panic_fails_its_test_on_its_node_and_leaves_its_memory() -> Result<()> {
         panics_in_interrupt(scene, &scene.client)?;
         panics_in_a_flood(scene, &scene.server)?;
         is_dumped(scene, &scene.server)
+    })?;
+    ruin(&small, |scene| {
+        panics_while_it_prints(scene, &scene.server)?;
+        panics_and_stays(scene, &scene.client)
+    })?;
+    ruin(&small, |scene| {
+        panics_while_it_prints(scene, &scene.client)?;
+        panics_and_stays(scene, &scene.server)
     })
 }
 
