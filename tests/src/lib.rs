@@ -42,4 +42,4 @@ pub mod vmstat;
 pub mod wait;
 pub mod watch;
 
-pub use rapidswap_vm::time_v;
+pub use rapidswap_vm::swap::time_v;

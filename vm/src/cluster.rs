@@ -1,5 +1,21 @@
 //! A cluster from the outside.
 
+pub(crate) mod debug;
+pub(crate) mod kernels;
+pub(crate) mod lease;
+pub(crate) mod node;
+pub(crate) mod options;
+pub(crate) mod platform;
+pub(crate) mod prepare;
+pub(crate) mod process;
+pub(crate) mod profile;
+pub(crate) mod programs;
+pub(crate) mod request;
+pub(crate) mod rundir;
+pub(crate) mod start;
+pub(crate) mod states;
+pub(crate) mod status;
+
 use std::fmt::Display;
 use std::fs;
 use std::net::SocketAddrV4;
@@ -9,22 +25,22 @@ use std::time::{Duration, Instant};
 
 use rapidswap_progress::{Event, Reporter};
 
-use crate::allowed::Allowed;
+use self::node::{Node, ask};
+use self::options::{DEFAULT_NAME, UpOptions, check_name};
+use self::prepare::prepare;
+use self::process::reply;
+use self::profile::CLIENT;
+use self::request::{Reply, Request};
+use self::rundir::Presence;
+use self::start::start;
+use self::status::{NodeState, Status};
 use crate::clean;
+use crate::console::allowed::Allowed;
+use crate::console::splat::Splat;
 use crate::error::{Error, IoContext, Result, names};
 use crate::fault::Fault;
 use crate::link;
-use crate::node::{self, Node, ask};
-use crate::options::{DEFAULT_NAME, UpOptions, check_name};
 use crate::outcome::word;
-use crate::prepare::prepare;
-use crate::process::reply;
-use crate::profile::CLIENT;
-use crate::request::{self, Reply, Request};
-use crate::rundir::{self, Presence};
-use crate::splat::Splat;
-use crate::start::start;
-use crate::status::{NodeState, Status};
 use crate::supervisor::Plan;
 use crate::swap::{self, SwapOptions};
 

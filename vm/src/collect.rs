@@ -14,11 +14,11 @@ use std::time::UNIX_EPOCH;
 
 use rapidswap_progress::Reporter;
 
+use crate::cluster::debug::module_file;
+use crate::cluster::node::Node;
 use crate::cluster::{Cluster, EVENTS};
-use crate::debug::module_file;
+use crate::console::symbols::{Sources, is_trace};
 use crate::error::{Error, IoContext, Result};
-use crate::node::Node;
-use crate::symbols::{Sources, is_trace};
 use node::Folder;
 
 /// Names the directory of what is kept of failures.

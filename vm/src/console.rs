@@ -1,12 +1,19 @@
 //! What the nodes' kernels say on their consoles.
 
+pub(crate) mod allowed;
+pub(crate) mod follow;
+pub(crate) mod marks;
+pub(crate) mod occasion;
+pub(crate) mod splat;
+pub(crate) mod symbols;
+
 use std::fs::{self, File, FileTimes};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::occasion::Occasion;
-use crate::splat::{Splat, SplatKind, classify, kernel_message};
+use self::occasion::Occasion;
+use self::splat::{Splat, SplatKind, classify, kernel_message};
 
 /// Name of the console's file in a node's directory.
 pub(crate) const FILE: &str = "console.log";
@@ -110,7 +117,7 @@ pub(crate) fn tail(path: &Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::occasion::TestRun;
+    use crate::console::occasion::TestRun;
 
     fn scanned(text: &str) -> ConsoleScan {
         let temp = tempfile::tempdir().expect("temporary directory");

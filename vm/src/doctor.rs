@@ -11,13 +11,13 @@ use rapidswap_kernel::Variant;
 use rapidswap_progress::Reporter;
 use serde::Serialize;
 
-use crate::accel;
 use crate::clean;
-use crate::device::Accel;
+use crate::cluster::options::AccelChoice;
+use crate::cluster::rundir;
 use crate::error::{Error, Result};
-use crate::options::AccelChoice;
 use crate::qemu::Qemu;
-use crate::rundir;
+use crate::qemu::accel;
+use crate::qemu::device::Accel;
 use crate::size::{Size, human_readable};
 
 /// The checkout's wrapper, which knows what the host needs.

@@ -4,8 +4,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::console::splat::{Splat, SplatKind};
 use crate::outcome::Outcome;
-use crate::splat::{Splat, SplatKind};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -10,7 +10,7 @@ use rapidswap_cli::say;
 use rapidswap_progress::Reporter;
 
 use crate::cluster::Cluster;
-use crate::lease::abandon;
+use crate::cluster::lease::abandon;
 use crate::outcome::ended;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);

@@ -7,10 +7,10 @@ use std::time::Duration;
 use rapidswap_progress::Reporter;
 use serde_json::Value;
 
+use crate::cluster::kernels::NodeKernel;
+use crate::cluster::node::Node;
+use crate::cluster::profile::{Address, Profile};
 use crate::error::{Error, Result};
-use crate::kernels::NodeKernel;
-use crate::node::Node;
-use crate::profile::{Address, Profile};
 
 /// Where the payload's programs are in a node.
 pub(crate) const RXE_SETUP: &str = "/rapidswap/bin/rxe-setup";

@@ -5,8 +5,8 @@ use std::fmt;
 use rapidswap_progress::{Event, Reporter};
 use serde::{Deserialize, Serialize};
 
+use crate::console::splat::SplatKind;
 use crate::error::Error;
-use crate::splat::SplatKind;
 
 /// The exit code of `--accel kvm` where no guest boots under KVM: a failure of
 /// the infrastructure that a caller may want to tell from the others.
@@ -155,8 +155,8 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::occasion::Occasion;
-    use crate::splat::Splat;
+    use crate::console::occasion::Occasion;
+    use crate::console::splat::Splat;
 
     #[test]
     fn every_outcome_has_a_code_of_its_own() {

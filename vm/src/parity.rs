@@ -5,10 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Cluster;
+use crate::cluster::node::Node;
+use crate::cluster::profile::Profile;
 use crate::error::{Error, Result};
 use crate::link::RXE_SETUP;
-use crate::node::Node;
-use crate::profile::Profile;
 
 /// A limit that is to be taken for lower than it is, to see what would be
 /// amiss: `server:max_qp_rd_atom=8`.

@@ -2,6 +2,15 @@
 //! names. That may be a wrapper, which has to `exec` the real one: it is the
 //! process started here that is watched and killed.
 
+pub(crate) mod accel;
+pub(crate) mod device;
+pub(crate) mod machine;
+pub(crate) mod memo;
+pub(crate) mod probe;
+pub(crate) mod qmp;
+pub(crate) mod tsc;
+pub mod virtiofs;
+
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -13,7 +22,6 @@ use rapidswap_cli::in_path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, IoContext, Result};
-use crate::memo;
 
 /// The QEMU program, unless the user names another.
 pub const QEMU: &str = "qemu-system-x86_64";

@@ -8,10 +8,10 @@ use remoteswap_logic::slots::PAGE_BYTES;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
+use crate::cluster::profile::CLIENT;
+use crate::cluster::status::{NodeState, Status};
 use crate::error::Result;
-use crate::profile::CLIENT;
 use crate::size::human_readable;
-use crate::status::{NodeState, Status};
 use crate::swap::{self, Counters};
 
 /// A cluster, and remote swap on it.
@@ -101,8 +101,8 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::status::{Gone, NodeStatus};
     use crate::outcome::Outcome;
-    use crate::status::{Gone, NodeStatus};
     use crate::supervisor::plan;
 
     #[test]

@@ -32,12 +32,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::cluster::programs;
+use crate::cluster::request;
+use crate::cluster::rundir::{self, RunDir};
+use crate::cluster::status::{Gone, NodeState, Status};
 use crate::error::{Error, IoContext, Result};
 use crate::outcome::Outcome;
-use crate::request;
-use crate::rundir::{self, RunDir};
-use crate::status::{Gone, NodeState, Status};
-use crate::{programs, qmp, sys};
+use crate::qemu::qmp;
+use crate::sys;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::dup2;
 

@@ -1,6 +1,13 @@
 //! Remote swap on a cluster: a memory server on each server node, the module
 //! and the swap area on node `client`.
 
+pub(crate) mod activity;
+pub(crate) mod counters;
+pub mod latency;
+pub(crate) mod limit;
+pub(crate) mod reading;
+pub mod time_v;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::path::Path;
@@ -10,13 +17,13 @@ use std::time::{Duration, Instant};
 use rapidswap_protocol::Exec;
 
 use crate::cluster::Cluster;
+use crate::cluster::node::Node;
+use crate::cluster::profile::{CLIENT, SERVER};
+use crate::cluster::status::Status;
 use crate::error::{Error, Result, names};
-use crate::node::Node;
-use crate::profile::{CLIENT, SERVER};
-use crate::status::Status;
 use crate::wait::wait_until;
 
-pub use crate::counters::{Counters, counters};
+pub use crate::swap::counters::{Counters, counters};
 
 /// The server's control socket in its node.
 pub const SERVER_CONTROL: &str = "/run/remoteswap.sock";

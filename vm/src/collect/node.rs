@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::Missing;
 use super::scripts::{ITEMS, Item};
+use crate::cluster::node::Node;
 use crate::console;
 use crate::error::{Error, IoContext, Result};
-use crate::node::Node;
 use crate::wait::within;
 
 /// How long a node may take for one item. Its tasks alone are thousands of

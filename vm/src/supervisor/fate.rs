@@ -1,8 +1,8 @@
 //! What a QEMU's events mean for its node.
 
+use crate::cluster::status::Gone;
 use crate::outcome::Outcome;
-use crate::qmp::Event;
-use crate::status::Gone;
+use crate::qemu::qmp::Event;
 
 /// What becomes of a node.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub(super) fn fate(event: &Event, panics: impl FnOnce() -> bool) -> Option<Fate>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qmp::Qmp;
+    use crate::qemu::qmp::Qmp;
     use serde_json::{Value, json};
     use std::io::{BufRead, BufReader, Write};
     use std::os::unix::net::UnixStream;

@@ -7,9 +7,9 @@ use std::sync::mpsc::Sender;
 use super::relay::Relay;
 use super::switch::Switch;
 use super::{Event, Shared};
+use crate::cluster::status::NodeState;
 use crate::error::{Error, Result};
 use crate::fault::{Fault, LinkFaults};
-use crate::status::NodeState;
 
 /// The links between the nodes, and what is in their way.
 pub(super) struct Links {

@@ -16,11 +16,11 @@ use super::host::{self, Parcel};
 use super::port::Port;
 use super::settle::settle;
 use super::{NodePlan, Origin, hardware, saving};
+use crate::cluster::request::Reply;
+use crate::cluster::status::{Gone, NodeState, NodeStatus};
 use crate::console;
 use crate::error::{Error, IoContext, Result};
 use crate::outcome::Outcome;
-use crate::request::Reply;
-use crate::status::{Gone, NodeState, NodeStatus};
 use vm::Vm;
 
 /// What a node is.

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use super::{Origin, Plan, switch};
 use crate::console;
-use crate::device::{
+use crate::error::{IoContext, Result};
+use crate::qemu::device::{
     AgentPort, Board, Console, Control, Device, DumpNotes, Entropy, Identity, Incoming, Link,
     PanicWatch, Payload, RootDisk, SwapDisk,
 };
-use crate::error::{IoContext, Result};
-use crate::machine::Machine;
+use crate::qemu::machine::Machine;
 
 /// The device to swap to, as a client knows it: the second disk.
 pub(super) const SWAP: &str = "/dev/vdb";
@@ -111,8 +111,8 @@ impl Handed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::printable;
     use crate::qemu::QEMU;
+    use crate::qemu::machine::printable;
     use crate::supervisor::plan;
 
     /// The command line of a node of a cluster with that many servers.

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::{HostPlan, NodePlan, Plan};
 use crate::error::{Error, IoContext, Result};
-use crate::machine::{printable, quote};
+use crate::qemu::machine::{printable, quote};
 use crate::sys;
 pub(super) use log::follow;
 

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::device::Accel;
+use crate::cluster::kernels::{NodeKernel, NodeModule};
+use crate::cluster::profile::{Profile, Ssh};
+use crate::cluster::status::{Start, Status};
 use crate::error::Error;
 use crate::fault::LinkFaults;
-use crate::kernels::{NodeKernel, NodeModule};
-use crate::profile::{Profile, Ssh};
 use crate::qemu::Qemu;
-use crate::status::{Start, Status};
+use crate::qemu::device::Accel;
 
 /// Everything a supervisor is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -177,7 +177,7 @@ impl LeaseReport {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::options::UpOptions;
+    use crate::cluster::options::UpOptions;
 
     /// A plan for virtual machines none of whose files are there: the client
     /// and that many servers.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::guest::Guest;
 use super::{Event, Shared, spawn};
 use crate::error::{Error, Result};
-use crate::qmp::Qmp;
+use crate::qemu::qmp::Qmp;
 use crate::wait::wait_until;
 
 /// How long the memory of a node may take to or from its file, on a disk that

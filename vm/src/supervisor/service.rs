@@ -14,10 +14,10 @@ use rapidswap_protocol::{Agent, Error as AgentError, Exec, Handle, WindowSize};
 
 use super::guest::Guest;
 use super::{Event, Shared, faults};
+use crate::cluster::request::{self, Control, Reply, Request};
+use crate::cluster::status::{Gone, Status};
 use crate::console;
 use crate::error::Error;
-use crate::request::{self, Control, Reply, Request};
-use crate::status::{Gone, Status};
 
 /// Takes connections for as long as the supervisor lives.
 pub(super) fn accept(listener: &UnixListener, shared: &Arc<Shared>, events: &Sender<Event>) {

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use crate::device::MAC;
 use crate::error::{IoContext, Result};
 use crate::fault::LinkFaults;
+use crate::qemu::device::MAC;
 
 /// More than any frame with the largest MTU.
 const FRAME: usize = 65_536;

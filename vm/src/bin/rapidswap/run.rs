@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use rapidswap_cli::say;
-use rapidswap_vm::latency::{FAULT, STORE_BATCH, time};
-use rapidswap_vm::time_v::TimeReport;
+use rapidswap_vm::swap::latency::{FAULT, STORE_BATCH, time};
+use rapidswap_vm::swap::time_v::TimeReport;
 use rapidswap_vm::{Cluster, Error, Exec, ExitStatus, Figures, MemoryGroup, Node, Reading, Size};
 
 use crate::foreground::{Ended, Foreground, Streams};
@@ -206,8 +206,8 @@ impl<W: Write> Write for Tee<W> {
 
 #[cfg(test)]
 mod tests {
-    use rapidswap_vm::latency::Latencies;
     use rapidswap_vm::swap::Counters;
+    use rapidswap_vm::swap::latency::Latencies;
 
     use super::*;
 

@@ -9,9 +9,9 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::{Body, Guest};
+use crate::cluster::status::NodeState;
 use crate::console;
 use crate::error::{Error, IoContext, Result};
-use crate::status::NodeState;
 use crate::supervisor::children::Children;
 use crate::supervisor::host::{self, Parcel};
 use crate::supervisor::{HostPlan, Plan};

@@ -12,17 +12,19 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Body, Guest, not_booted};
-use crate::device::LINK;
+use crate::cluster::status::{Gone, NodeState};
+use crate::console;
 use crate::error::{Error, IoContext, Result};
-use crate::machine::printable;
 use crate::outcome::Outcome;
-use crate::qmp::{self, Qmp, Reboot};
-use crate::status::{Gone, NodeState};
+use crate::qemu::device::LINK;
+use crate::qemu::machine::printable;
+use crate::qemu::qmp::{self, Qmp, Reboot};
+use crate::qemu::virtiofs;
 use crate::supervisor::children::{self, Children};
 use crate::supervisor::fate::{Fate, fate, panicked};
 use crate::supervisor::hardware::{Descriptors, Handed, machine, swap_disk};
 use crate::supervisor::{Event, Plan, spawn};
-use crate::{console, sys, virtiofs};
+use crate::sys;
 
 /// How long a kernel that panics may take to say so on its console and to
 /// restart. It takes milliseconds.

@@ -154,7 +154,7 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::splat::classify;
+    use crate::console::splat::classify;
     use proptest::prelude::*;
 
     fn shown(records: &[&str]) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use rapidswap_vm::latency::time;
+use rapidswap_vm::swap::latency::time;
 use rapidswap_vm::{Activity, Memory, Rates, human_readable};
 
 /// One block of lines.

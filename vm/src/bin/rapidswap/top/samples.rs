@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rapidswap_vm::latency::Spread;
+use rapidswap_vm::swap::latency::Spread;
 use rapidswap_vm::{Activity, Group, Memory, Rates, Serving, Swapping};
 
 const MIB: u64 = 1 << 20;

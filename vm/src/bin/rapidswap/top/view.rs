@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use rapidswap_vm::latency::time;
+use rapidswap_vm::swap::latency::time;
 use rapidswap_vm::{Activity, human_readable};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};

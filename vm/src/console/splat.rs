@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::occasion::Occasion;
+use crate::console::occasion::Occasion;
 use forms::{FORMS, Place};
 
 /// A line on a console that reports a fault of the kernel.

@@ -12,18 +12,20 @@ use rapidswap_images::Machine;
 use rapidswap_kernel::Variant;
 use rapidswap_progress::Reporter;
 
-use crate::accel::{self, Choice};
 use crate::clean;
-use crate::device::Accel;
+use crate::cluster::kernels::{self, NodeKernel};
+use crate::cluster::options::UpOptions;
+use crate::cluster::profile::{Address, CLIENT, Profile};
+use crate::cluster::programs;
+use crate::cluster::rundir;
+use crate::cluster::status::Start;
 use crate::error::{Error, IoContext, Result, names};
-use crate::kernels::{self, NodeKernel};
-use crate::options::UpOptions;
-use crate::profile::{Address, CLIENT, Profile};
 use crate::qemu::Qemu;
+use crate::qemu::accel::{self, Choice};
+use crate::qemu::device::Accel;
+use crate::qemu::tsc;
 use crate::size::Size;
-use crate::status::Start;
 use crate::supervisor::{NodePlan, Origin, Plan};
-use crate::{programs, rundir, tsc};
 
 /// Room for what guests write to their root disks.
 const ROOT_WRITES_MIB: u64 = 128;

@@ -299,7 +299,7 @@ fn names() -> Result<Vec<String>> {
 mod tests {
     use super::*;
 
-    const SHIPPED: &str = include_str!("../../profiles/rxe.toml");
+    const SHIPPED: &str = include_str!("../../../profiles/rxe.toml");
 
     #[test]
     fn the_shipped_profile_is_two_vms_on_soft_roce() {

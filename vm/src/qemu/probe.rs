@@ -9,9 +9,9 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::device::{Accel, Board, Control, Entropy, PanicWatch, SerialStream};
-use crate::machine::Machine;
-use crate::qmp::{Event, Qmp};
+use crate::qemu::device::{Accel, Board, Control, Entropy, PanicWatch, SerialStream};
+use crate::qemu::machine::Machine;
+use crate::qemu::qmp::{Event, Qmp};
 use crate::sys;
 
 /// What the probe's program prints.
@@ -229,8 +229,8 @@ fn first_program() -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::printable;
     use crate::qemu::QEMU;
+    use crate::qemu::machine::printable;
     use std::io::BufRead;
     use std::os::unix::fs::PermissionsExt;
 
@@ -260,7 +260,7 @@ mod tests {
         let (kernel, initrd) = (Path::new("/cache/vmlinux"), Path::new("/tmp/initrd"));
         let machine = machine(Accel::Kvm, kernel, initrd, [10, 11]);
         let line = printable(QEMU, &machine.args());
-        assert_eq!(line, include_str!("../tests/golden/qemu-probe.txt"));
+        assert_eq!(line, include_str!("../../tests/golden/qemu-probe.txt"));
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::counters::{Counters, parsed};
+use crate::cluster::node::Node;
 use crate::error::Result;
-use crate::latency::Latencies;
-use crate::node::Node;
+use crate::swap::counters::{Counters, parsed};
+use crate::swap::latency::Latencies;
 use crate::swap::{STATUS, pairs};
 
 /// Times of the module.

@@ -14,9 +14,9 @@ use std::time::Duration;
 use rapidswap_protocol::{Exec, ExitStatus, WindowSize};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::cluster::status::Status;
 use crate::fault::Fault;
 use crate::outcome::Outcome;
-use crate::status::Status;
 use crate::sys;
 
 /// Longest message; a command line may be as long as `execve` takes.

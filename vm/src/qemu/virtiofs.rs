@@ -16,8 +16,8 @@ use virtiofsd::passthrough::{CachePolicy, Config};
 use virtiofsd::vhost_user::VhostUserFsBackendBuilder;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
-use crate::device::PAYLOAD_TAG;
 use crate::error::{IoContext, Result};
+use crate::qemu::device::PAYLOAD_TAG;
 use crate::sys;
 
 /// Starts a process that serves `dir`. Returns it and a connected socket for

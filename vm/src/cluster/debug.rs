@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::cluster::node::Node;
 use crate::console;
 use crate::error::{Error, IoContext, Result};
-use crate::node::Node;
 
 /// A stub that gdb can connect to, until it is dropped.
 #[derive(Debug)]

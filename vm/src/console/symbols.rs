@@ -222,7 +222,10 @@ mod tests {
         let line = format!("  {}+0x0/0x10", name.expect("this function"));
         let annotated = sources.annotate(&line);
         assert!(annotated.starts_with(&line), "{annotated}");
-        assert!(annotated.contains("vm/src/symbols.rs:"), "{annotated}");
+        assert!(
+            annotated.contains("vm/src/console/symbols.rs:"),
+            "{annotated}"
+        );
         let unknown = "  no_such_place+0x0/0x10";
         assert_eq!(sources.annotate(unknown), unknown);
         let elsewhere = format!("{line} [module]");

@@ -11,12 +11,12 @@ use std::time::Duration;
 use rapidswap_protocol::{Error as AgentError, Exec, Output};
 use serde_json::Value;
 
+use crate::cluster::process::{Process, pipe, reply};
+use crate::cluster::request::{self, Control, Reply, Request};
+use crate::cluster::status::NodeStatus;
 use crate::console;
 use crate::error::{Error, IoContext, Result};
 use crate::fault::Fault;
-use crate::process::{Process, pipe, reply};
-use crate::request::{self, Control, Reply, Request};
-use crate::status::NodeStatus;
 use crate::supervisor::SOCKET;
 
 /// A node: something that runs commands, takes files, has a console and can

@@ -13,11 +13,11 @@ use nix::fcntl::{Flock, FlockArg};
 use rapidswap_cache::{Key, UNFINISHED, finish, unfinished};
 use tempfile::TempDir;
 
-use crate::accel;
+use crate::cluster::programs;
+use crate::cluster::status::Start;
 use crate::error::{Error, IoContext, Result};
-use crate::programs;
 use crate::qemu;
-use crate::status::Start;
+use crate::qemu::accel;
 use crate::supervisor::{Origin, Plan};
 
 /// QEMU that has the `mapped-ram` format.
@@ -198,7 +198,7 @@ fn identity(file: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Accel;
+    use crate::qemu::device::Accel;
     use crate::supervisor::plan;
     use rapidswap_kernel::Variant;
 

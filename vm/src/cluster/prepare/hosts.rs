@@ -9,15 +9,16 @@ use object::Object;
 use rapidswap_progress::Reporter;
 
 use super::boot_deadline;
-use crate::device::Accel;
+use crate::cluster::kernels::{self, NodeKernel, NodeModule};
+use crate::cluster::options::UpOptions;
+use crate::cluster::profile::{Profile, ProfileNode};
+use crate::cluster::programs;
+use crate::cluster::rundir;
+use crate::cluster::status::Start;
 use crate::error::{Error, Result};
-use crate::kernels::{self, NodeKernel, NodeModule};
-use crate::options::UpOptions;
-use crate::profile::{Profile, ProfileNode};
 use crate::qemu::Qemu;
-use crate::status::Start;
+use crate::qemu::device::Accel;
 use crate::supervisor::{HostPlan, NodePlan, Origin, Plan};
-use crate::{programs, rundir};
 
 /// The in-tree modules that a node needs; a host has the others installed.
 const IN_TREE: [&str; 2] = ["remote_swap_ram.ko", "lkdtm.ko"];

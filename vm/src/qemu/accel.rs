@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 use rapidswap_progress::Reporter;
 use serde::{Deserialize, Serialize};
 
-use crate::device::Accel;
+use crate::cluster::options::AccelChoice;
 use crate::error::{Error, IoContext, Result};
-use crate::memo;
-use crate::options::AccelChoice;
-use crate::probe;
 use crate::qemu::Qemu;
+use crate::qemu::device::Accel;
+use crate::qemu::memo;
+use crate::qemu::probe;
 
 /// How long an answer is waited for. A guest that boots under KVM at all does
 /// so in a fraction of this.

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use crate::device::Device;
+use crate::qemu::device::Device;
 
 /// What QEMU boots and the devices it boots it with.
 pub struct Machine {
@@ -70,8 +70,8 @@ pub(crate) fn quote(arg: &OsStr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::*;
     use crate::qemu::QEMU;
+    use crate::qemu::device::*;
 
     fn client(accel: Accel) -> Machine {
         Machine {
@@ -115,13 +115,13 @@ mod tests {
     #[test]
     fn the_tcg_command_line_is_as_written_down() {
         let line = printable(QEMU, &client(Accel::Tcg).args());
-        assert_eq!(line, include_str!("../tests/golden/qemu-tcg.txt"));
+        assert_eq!(line, include_str!("../../tests/golden/qemu-tcg.txt"));
     }
 
     #[test]
     fn the_kvm_command_line_is_as_written_down() {
         let line = printable(QEMU, &client(Accel::Kvm).args());
-        assert_eq!(line, include_str!("../tests/golden/qemu-kvm.txt"));
+        assert_eq!(line, include_str!("../../tests/golden/qemu-kvm.txt"));
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
         let mut restored = client(Accel::Tcg);
         restored.devices.push(Box::new(Incoming));
         let line = printable(QEMU, &restored.args());
-        assert_eq!(line, include_str!("../tests/golden/qemu-restored.txt"));
+        assert_eq!(line, include_str!("../../tests/golden/qemu-restored.txt"));
         assert_eq!(restored.kernel_line(), client(Accel::Tcg).kernel_line());
     }
 

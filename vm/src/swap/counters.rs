@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::cluster::node::Node;
 use crate::error::{Error, Result};
-use crate::node::Node;
 use crate::swap::pairs;
 
 /// Pages moved since the client booted, or between two moments.

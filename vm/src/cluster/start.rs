@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use rapidswap_progress::Reporter;
 
+use crate::cluster::lease::Lease;
+use crate::cluster::options::UpOptions;
+use crate::cluster::states::{self, Saving, State, States};
+use crate::cluster::status::Start;
 use crate::cluster::{Cluster, EVENTS};
 use crate::error::{Error, Result};
-use crate::lease::Lease;
 use crate::link::{self, End};
-use crate::options::UpOptions;
-use crate::states::{self, Saving, State, States};
-use crate::status::Start;
 use crate::supervisor::{Origin, Plan};
 
 /// What booting both nodes takes under TCG on two cores.

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as NameError;
 
+use crate::cluster::profile::{CLIENT, SERVER};
+use crate::console::splat::{Splat, SplatKind};
 use crate::error::{Error, IoContext, Result};
-use crate::profile::{CLIENT, SERVER};
-use crate::splat::{Splat, SplatKind};
 
 /// The list of this checkout.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/allowed-faults.txt");
@@ -112,7 +112,7 @@ fn is_node(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::occasion::Occasion;
+    use crate::console::occasion::Occasion;
 
     fn splat(node: &str, kind: SplatKind) -> Splat {
         Splat {

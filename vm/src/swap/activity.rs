@@ -7,13 +7,13 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
+use crate::cluster::node::Node;
+use crate::cluster::profile::CLIENT;
+use crate::cluster::status::NodeState;
 use crate::error::Result;
-use crate::latency::{FAULT, Spread};
-use crate::node::Node;
-use crate::profile::CLIENT;
-use crate::reading::{Group, Memory, Reading};
-use crate::status::NodeState;
 use crate::swap;
+use crate::swap::latency::{FAULT, Spread};
+use crate::swap::reading::{Group, Memory, Reading};
 
 /// All that a cluster's nodes say at one moment.
 #[derive(Clone, Debug)]
@@ -179,9 +179,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::counters::Counters;
-    use crate::latency::Latencies;
-    use crate::reading::Figures;
+    use crate::swap::counters::Counters;
+    use crate::swap::latency::Latencies;
+    use crate::swap::reading::Figures;
 
     fn sample(taken: Instant, stored: u64, faults: u64) -> Sample {
         let histograms = format!("fault 96 104 {faults}\n");

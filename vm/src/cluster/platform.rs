@@ -3,7 +3,7 @@
 
 use clap::Args;
 
-use crate::options::{AccelChoice, UpOptions};
+use crate::cluster::options::{AccelChoice, UpOptions};
 
 /// What the nodes are.
 #[derive(Clone, Debug, Args)]

@@ -1,8 +1,8 @@
 //! What a cluster is asked to be.
 
+use crate::cluster::kernels::{ModuleFolder, NodeKernel};
+use crate::cluster::profile::SERVER;
 use crate::error::{Error, Result};
-use crate::kernels::{ModuleFolder, NodeKernel};
-use crate::profile::SERVER;
 
 /// The cluster that commands without `--name` mean.
 pub const DEFAULT_NAME: &str = "default";

@@ -6,8 +6,8 @@ use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::cluster::node::Node;
 use crate::error::{Error, Result};
-use crate::node::Node;
 use crate::size::Size;
 use crate::wait::wait_until;
 

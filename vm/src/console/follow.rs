@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
+use crate::cluster::node::Node;
+use crate::cluster::status::NodeState;
 use crate::error::{Error, IoContext, Result};
-use crate::node::Node;
-use crate::status::NodeState;
 
 impl Node {
     /// Gives `take` all that is on its console, and what comes, until it has
@@ -102,10 +102,10 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::request::{self, Reply, Request};
+    use crate::cluster::status::{Gone, NodeStatus};
     use crate::console;
     use crate::outcome::Outcome;
-    use crate::request::{self, Reply, Request};
-    use crate::status::{Gone, NodeStatus};
     use crate::supervisor::{SOCKET, plan};
     use std::fs;
     use std::io::Write;

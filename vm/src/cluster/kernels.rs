@@ -11,10 +11,10 @@ use rapidswap_kernel::{Kernel, Variant};
 use rapidswap_progress::Reporter;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::options::UpOptions;
+use crate::cluster::prepare::failed;
+use crate::cluster::profile::CLIENT;
 use crate::error::{Error, IoContext, Result};
-use crate::options::UpOptions;
-use crate::prepare::failed;
-use crate::profile::CLIENT;
 
 /// The module without which there is no remote swap.
 const REMOTESWAP: &str = "remoteswap.ko";

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::cluster::node::Node;
+use crate::console::occasion::TestRun;
+use crate::console::splat::kernel_message;
 use crate::console::{self, ConsoleScan};
 use crate::error::{Error, IoContext, Result};
-use crate::node::Node;
-use crate::occasion::TestRun;
-use crate::splat::kernel_message;
 
 /// How long the console may be behind the kernel's log.
 const SHOWN: Duration = Duration::from_secs(30);

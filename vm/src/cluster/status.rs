@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::device::Accel;
+use crate::cluster::kernels::{NodeKernel, NodeModule};
+use crate::cluster::profile::{Address, Profile};
 use crate::error::Result;
 use crate::fault::LinkFaults;
-use crate::kernels::{NodeKernel, NodeModule};
 use crate::outcome::Outcome;
-use crate::profile::{Address, Profile};
+use crate::qemu::device::Accel;
 
 /// A running cluster, as `status` shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]

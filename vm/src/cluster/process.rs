@@ -12,9 +12,9 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rapidswap_protocol::{Exec, ExitStatus, Output, WindowSize};
 
+use crate::cluster::node::{failed, unexpected};
+use crate::cluster::request::{self, Control, Reply, Request};
 use crate::error::{Error, IoContext, Result};
-use crate::node::{failed, unexpected};
-use crate::request::{self, Control, Reply, Request};
 
 /// A command in a node, with ordinary pipes for its standard streams. Dropped
 /// before it has ended, it is killed, unless it is detached.

@@ -12,11 +12,11 @@ use std::thread;
 use rapidswap_progress::{Reporter, Step};
 
 use crate::cluster::Cluster;
+use crate::cluster::node::unexpected;
+use crate::cluster::programs;
+use crate::cluster::request;
 use crate::collect;
 use crate::error::{Error, IoContext, Result};
-use crate::node::unexpected;
-use crate::programs;
-use crate::request;
 use crate::supervisor::{LeaseOrder, LeaseReport, Plan};
 use crate::sys;
 
