@@ -50,6 +50,9 @@ impl fmt::Display for Complaint {
         match *self {
             Complaint::Cancelled => f.write_str("the module is being unloaded"),
             Complaint::Silence(what) => write!(f, "no answer to the {what} in time"),
+            Complaint::NoWay(status) if status == ENOMEM.to_errno() => {
+                f.write_str("no memory to look for a way to it")
+            }
             Complaint::NoWay(status) => {
                 write!(f, "no RDMA device of this machine reaches it (error {status})")
             }

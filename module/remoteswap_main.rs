@@ -107,10 +107,13 @@ impl kernel::Module for RemoteSwap {
         let driver = driver::install(config)?;
         let session = session::Running::start();
         let backend = Registration::new::<driver::Driver>(module).inspect_err(|error| {
-            pr_err!(
-                "cannot be the swap backend (error {}): unload the one that is there, see /sys/kernel/mm/remote_swap/backend\n",
-                error.to_errno()
-            );
+            // Without memory `insmod` says all there is to say.
+            if *error != ENOMEM {
+                pr_err!(
+                    "cannot be the swap backend (error {}): unload the one that is there, see /sys/kernel/mm/remote_swap/backend\n",
+                    error.to_errno()
+                );
+            }
         })?;
         Ok(RemoteSwap {
             _files: Directory::new(),

@@ -2,4 +2,5 @@
 //! `.config/nextest.toml` can say by its name that it belongs to that kernel and
 //! to no other.
 
+mod allocations;
 mod kinds;
