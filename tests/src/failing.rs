@@ -12,6 +12,21 @@ use crate::guest::Guest;
 
 const DIR: &str = "/sys/kernel/debug/fail_function";
 
+/// Sets what decides of a kind of failure, whose directory that is. None has a
+/// stack in the log.
+fn set(guest: &Guest, kind: &str, attributes: &[(&str, u64)]) -> Result<()> {
+    for (name, value) in [("verbose", 0)].iter().chain(attributes) {
+        guest.write(&format!("{kind}/{name}"), &value.to_string())?;
+    }
+    Ok(())
+}
+
+/// How many more there may be of a kind.
+fn left(guest: &Guest, kind: &str) -> Result<u64> {
+    let left = guest.read(&format!("{kind}/times"))?;
+    left.trim().parse().with_context(|| format!("{left:?}"))
+}
+
 /// Functions that fail now and then, until this is dropped.
 pub struct Failing<'a> {
     guest: &'a Guest,
@@ -29,15 +44,8 @@ impl<'a> Failing<'a> {
         times: u64,
     ) -> Result<Failing<'a>> {
         let failing = Failing { guest, times };
-        for (name, value) in [
-            ("interval", every),
-            ("times", times),
-            // Without a stack for each.
-            ("verbose", 0),
-            ("probability", 100),
-        ] {
-            guest.write(&format!("{DIR}/{name}"), &value.to_string())?;
-        }
+        let attributes = [("interval", every), ("times", times), ("probability", 100)];
+        set(guest, DIR, &attributes)?;
         for function in functions {
             guest.write(&format!("{DIR}/inject"), function)?;
         }
@@ -46,9 +54,7 @@ impl<'a> Failing<'a> {
 
     /// How often they have failed.
     pub fn count(&self) -> Result<u64> {
-        let left = self.guest.read(&format!("{DIR}/times"))?;
-        let left: u64 = left.trim().parse().with_context(|| format!("{left:?}"))?;
-        Ok(self.times - left)
+        Ok(self.times - left(self.guest, DIR)?)
     }
 }
 
@@ -107,30 +113,25 @@ impl<'a> FailingAllocations<'a> {
         // One that fails half-way has to be undone, too.
         let failing = FailingAllocations { guest, times };
         for kind in ALLOCATIONS {
-            for (name, value) in [
+            let attributes = [
                 ("require-start", code.start),
                 ("require-end", code.end),
                 ("times", times),
-                ("verbose", 0),
                 // Those that may wait for reclaim are nearly all of them.
                 ("ignore-gfp-wait", 0),
                 ("probability", percent),
-            ] {
-                guest.write(&format!("{kind}/{name}"), &value.to_string())?;
-            }
+            ];
+            set(guest, kind, &attributes)?;
         }
-        guest.write(&format!("{}/min-order", ALLOCATIONS[1]), "0")?;
+        set(guest, ALLOCATIONS[1], &[("min-order", 0)])?;
         Ok(failing)
     }
 
     /// How many have failed.
     pub fn count(&self) -> Result<u64> {
-        let left = ALLOCATIONS.map(|kind| format!("{kind}/times"));
-        let left = self.guest.ok(&["cat", &left[0], &left[1]])?;
         let mut failed = 0;
-        for left in left.lines() {
-            let left: u64 = left.parse().with_context(|| format!("{left:?}"))?;
-            failed += self.times - left;
+        for kind in ALLOCATIONS {
+            failed += self.times - left(self.guest, kind)?;
         }
         Ok(failed)
     }
@@ -139,10 +140,8 @@ impl<'a> FailingAllocations<'a> {
 impl Drop for FailingAllocations<'_> {
     fn drop(&mut self) {
         for kind in ALLOCATIONS {
-            for (name, value) in [("probability", "0"), ("times", "0")] {
-                if let Err(error) = self.guest.write(&format!("{kind}/{name}"), value) {
-                    eprintln!("{error:#}");
-                }
+            if let Err(error) = set(self.guest, kind, &[("probability", 0), ("times", 0)]) {
+                eprintln!("{error:#}");
             }
         }
     }

@@ -10,6 +10,7 @@
 pub mod arrangement;
 pub mod failing;
 pub mod guest;
+pub mod kernel_log;
 pub mod kernel_module;
 pub mod knobs;
 pub mod leaks;

@@ -5,19 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
-use rapidswap_tests::guest::Guest;
+use rapidswap_tests::kernel_log::Mark;
 use rapidswap_tests::memory_server::{MEMORY_SERVER, MemoryServer, asked};
 use rapidswap_tests::rapidswap::example;
 use rapidswap_tests::remote_module::{connect, load_for, rmmod, status};
 use rapidswap_tests::scene::{on_cluster, scaled};
 use rapidswap_tests::swap_area::{self, Backing};
 use rapidswap_tests::wait::wait_until;
-
-/// Lines of the kernel's log that have come since `mark` of them were there.
-pub(crate) fn new_lines(guest: &Guest, mark: usize) -> Result<Vec<String>> {
-    let log = guest.ok(&["dmesg"])?;
-    Ok(log.lines().skip(mark).map(str::to_owned).collect())
-}
 
 #[test]
 fn bad_parameters_are_refused_with_one_line() -> Result<()> {
@@ -37,7 +31,7 @@ fn bad_parameters_are_refused_with_one_line() -> Result<()> {
             ("keepalive_ms", "keepalive_ms=0"),
         ];
         for (name, bad) in cases {
-            let mark = scene.client.ok(&["dmesg"])?.lines().count();
+            let mark = Mark::new(&scene.client)?;
             // A later value of a parameter replaces an earlier one.
             let result = load_for(&scene.client, scene.listen, &[bad]);
             let loaded = result.is_ok();
@@ -45,7 +39,7 @@ fn bad_parameters_are_refused_with_one_line() -> Result<()> {
                 rmmod(&scene.client, "remoteswap")?;
             }
             ensure!(!loaded, "{bad} was accepted");
-            let lines = new_lines(&scene.client, mark)?;
+            let lines = mark.since()?;
             let about: Vec<_> = lines.iter().filter(|line| line.contains(name)).collect();
             ensure!(about.len() == 1, "{bad}: the kernel's log says {lines:?}");
         }
@@ -101,11 +95,11 @@ fn a_server_of_the_wrong_kind_is_refused() -> Result<()> {
             let argv = [&[&program[..], "--listen", &listen], answer].concat();
             let mut peer = scene.server.start(&argv)?;
             peer.line()?;
-            let mark = scene.client.ok(&["dmesg"])?.lines().count();
+            let mark = Mark::new(&scene.client)?;
             load_for(&scene.client, at, &[])?;
             let limit = scaled(Duration::from_secs(30))?;
             wait_until("a line that refuses the server", limit, || {
-                let lines = new_lines(&scene.client, mark)?;
+                let lines = mark.since()?;
                 Ok(lines.iter().any(|line| line.contains(reason)).then_some(()))
             })
             .with_context(|| format!("{answer:?}"))?;

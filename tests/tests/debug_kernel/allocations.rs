@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::failing::{Failing, FailingAllocations, function, functions};
 use rapidswap_tests::guest::Guest;
+use rapidswap_tests::kernel_log::Mark;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::remote_module::{CONNECT, count, rmmod, wait_for_state};
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
@@ -12,10 +13,12 @@ use rapidswap_tests::scene::{on_cluster, scaled};
 use rapidswap_tests::swap_area::{self, Backing};
 use rapidswap_tests::wait::wait_until;
 
-/// How often the kernel's log has these words.
-fn said(client: &Guest, words: &str) -> Result<u64> {
-    let count = client.sh(&format!("dmesg | grep -c '{words}' || true"))?;
-    Ok(count.trim().parse()?)
+/// Checks that the kernel's log has not said these words since.
+fn unsaid(mark: &Mark<'_>, words: &str) -> Result<()> {
+    let lines = mark.since()?;
+    let said = lines.iter().find(|line| line.contains(words));
+    ensure!(said.is_none(), "something else is blamed: {said:?}");
+    Ok(())
 }
 
 /// Loads the module for a server that nobody asks, its `n`th allocation failing.
@@ -45,14 +48,13 @@ fn each_allocation_of_loading_the_module_may_fail() -> Result<()> {
         swap_area::clear(client)?;
         let code = function(client, "do_one_initcall")?;
         let failing = FailingAllocations::new(client, &code, 0, 1000)?;
-        let others = said(client, "unload the one that is there")?;
+        let mark = Mark::new(client)?;
         let mut n = 1;
         while load(client, &failing, n)? {
             n += 1;
         }
         drop(failing);
-        let blamed = said(client, "unload the one that is there")? > others;
-        ensure!(!blamed, "another backend is blamed");
+        unsaid(&mark, "unload the one that is there")?;
         eprintln!("{} allocations", n - 1);
         ensure!(n > 10, "{} allocations are too few", n - 1);
         let swap = Arrangement::remote(scene, 16, Backing::Disk)?;
@@ -70,7 +72,7 @@ fn sessions_are_opened_though_allocations_fail() -> Result<()> {
         let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
         let client = swap.client;
         let code = functions(client, "remoteswap")?;
-        let no_way = said(client, "no RDMA device of this machine")?;
+        let mark = Mark::new(client)?;
         let failing = FailingAllocations::new(client, &code, 3, TIMES)?;
         while failing.count()? < TIMES {
             let before = count(client, "sessions")?;
@@ -85,8 +87,7 @@ fn sessions_are_opened_though_allocations_fail() -> Result<()> {
         }
         drop(failing);
         wait_for_state(client, "up", scaled(CONNECT)?)?;
-        let blamed = said(client, "no RDMA device of this machine")? > no_way;
-        ensure!(!blamed, "the machine is blamed");
+        unsaid(&mark, "no RDMA device of this machine")?;
         let limit = Limit::new(client, 6)?;
         all_right(&limit.run(&[PAGE_PATTERN, "verify", "--mib", "12"])?, 12, 1)?;
         let moved = swap.moved()?;

@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
+use rapidswap_tests::kernel_log::Mark;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::ram_disk::{self, RAM_DISK};
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
@@ -10,8 +11,6 @@ use rapidswap_tests::scene::on_cluster;
 use rapidswap_tests::setting::REMOTE_SWAP;
 use rapidswap_tests::swap_area::{self, Backing};
 use rapidswap_tests::vmstat::Moved;
-
-use crate::bad_peers::new_lines;
 
 const MIB: u64 = 16;
 const LIMIT_MIB: u64 = 8;
@@ -40,9 +39,9 @@ fn a_second_area(swap: Arrangement<'_>, backend: &str) -> Result<()> {
     ram_disk::make(client, 2 * MIB)?;
     client.ok(&["mkswap", RAM_DISK])?;
     client.write(&format!("{REMOTE_SWAP}/area"), RAM_DISK)?;
-    let mark = client.ok(&["dmesg"])?.lines().count();
+    let mark = Mark::new(client)?;
     client.ok(&["swapon", "--priority", "10", RAM_DISK])?;
-    let lines = new_lines(client, mark)?;
+    let lines = mark.since()?;
     let busy = format!("backend {backend} declined the area: error -16");
     let told = lines.iter().filter(|line| line.contains(&busy)).count();
     ensure!(told == 1, "the kernel's log says {lines:?}");
