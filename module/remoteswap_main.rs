@@ -107,8 +107,7 @@ impl kernel::Module for RemoteSwap {
         let driver = driver::install(config)?;
         let session = session::Running::start();
         let backend = Registration::new::<driver::Driver>(module).inspect_err(|error| {
-            // Without memory `insmod` says all there is to say.
-            if *error != ENOMEM {
+            if *error == EBUSY {
                 pr_err!(
                     "cannot be the swap backend (error {}): unload the one that is there, see /sys/kernel/mm/remote_swap/backend\n",
                     error.to_errno()
