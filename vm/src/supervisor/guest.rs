@@ -172,11 +172,12 @@ impl Guest {
         console::touch(&self.console());
     }
 
-    /// Waits a while for it to be gone.
-    fn await_gone(&self, limit: Duration) {
+    /// Waits a while for it to be gone, and says whether it is.
+    fn await_gone(&self, limit: Duration) -> bool {
         let state = self.state.lock().unwrap_or_else(|e| e.into_inner());
-        let gone = |state: &mut NodeState| !matches!(state, NodeState::Gone(_));
-        drop(self.changed.wait_timeout_while(state, limit, gone));
+        let there = |state: &mut NodeState| !matches!(state, NodeState::Gone(_));
+        let waited = self.changed.wait_timeout_while(state, limit, there);
+        !waited.unwrap_or_else(|e| e.into_inner()).1.timed_out()
     }
 
     /// Waits until it is gone.

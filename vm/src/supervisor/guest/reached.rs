@@ -42,7 +42,9 @@ impl Guest {
         let sent = sent.what(|| "cannot send it the agent".into());
         // What ended the connection says more than that it ended.
         sent.and_then(|()| self.meet(deadline).map(drop))
-            .inspect_err(|_| self.await_gone(Duration::from_secs(2)))
+            .inspect_err(|_| {
+                self.await_gone(Duration::from_secs(2));
+            })
     }
 
     /// Has a host that is still there be left as it was found, and waits for

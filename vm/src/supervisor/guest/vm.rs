@@ -164,10 +164,8 @@ impl Guest {
         }
         let guest = Arc::clone(self);
         let waits = spawn("panic", move || {
-            guest.await_gone(LAST_WORDS);
-            // Neither one that has restarted by now, nor one that was reset.
-            let gone = matches!(guest.state(), NodeState::Gone(_));
-            if !gone && guest.vm().is_ok_and(Vm::panics) {
+            // Neither one that has restarted by then, nor one that was reset.
+            if !guest.await_gone(LAST_WORDS) && guest.vm().is_ok_and(Vm::panics) {
                 guest.lost(panicked());
                 // One whose QEMU is gone as well does not run either.
                 let _ = guest.qmp().and_then(Qmp::stop);
