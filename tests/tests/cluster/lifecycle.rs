@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
+use rapidswap_tests::kernel_log::Mark;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::memory_server::MEMORY_SERVER;
-use rapidswap_tests::remote_module::{connect, rmmod};
+use rapidswap_tests::remote_module::{connect, load_for, rmmod};
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{on_cluster, scaled};
 use rapidswap_tests::swap_area::{self, Backing};
@@ -47,6 +48,30 @@ fn rmmod_is_refused_while_swap_is_on() -> Result<()> {
             "{stderr}"
         );
         verify(&swap)?;
+        swap.end()
+    })
+}
+
+/// There is one backend at a time: who comes second is told whom to unload, and
+/// the first goes on.
+#[test]
+fn a_second_backend_is_refused() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::ram(scene, &["size_mib=64"])?;
+        let mark = Mark::new(swap.client)?;
+        let refused = load_for(swap.client, scene.listen, &[]).expect_err("two backends");
+        let refused = format!("{refused:#}");
+        ensure!(refused.contains("busy"), "{refused}");
+        let said = mark.since()?;
+        ensure!(
+            said.iter()
+                .any(|line| line.contains("unload the one that is there")),
+            "{said:?}"
+        );
+        ensure!(swap_area::backend(swap.client)? == "ram");
+        verify(&swap)?;
+        let moved = swap.moved()?;
+        ensure!(moved.stored > 0 && moved.loaded > 0, "{moved}");
         swap.end()
     })
 }
