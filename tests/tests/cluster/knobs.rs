@@ -10,8 +10,8 @@ use rapidswap_tests::setting::{PAGE_CLUSTER, REMOTE_SWAP, Setting};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
 
-const MIB: u64 = 12;
-const LIMIT_MIB: u64 = 6;
+const MIB: u64 = 6;
+const LIMIT_MIB: u64 = 3;
 const PAGES: u64 = MIB * 256;
 
 /// Writes to all memory and checks it, under a limit.

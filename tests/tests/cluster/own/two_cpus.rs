@@ -16,8 +16,8 @@ use rapidswap_tests::swap_area::Backing;
 use rapidswap_tests::trace::{Event, Trace};
 use rapidswap_vm::{Cluster, UpOptions};
 
-const MIB: u64 = 16;
-const LIMIT_MIB: u64 = 8;
+const MIB: u64 = 8;
+const LIMIT_MIB: u64 = 4;
 
 /// Checks all memory under a limit, in a shuffled order.
 fn verified(client: &Guest) -> Result<()> {
