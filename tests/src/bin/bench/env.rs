@@ -34,8 +34,8 @@ pub struct Env {
     /// Rounds of what takes seconds; medians are taken over these.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// What to leave out; its keys are null.
-    #[arg(long, value_enum, value_delimiter = ',')]
+    /// What to leave out, with commas between; its keys are null.
+    #[arg(long, value_name = "PART,…", value_enum, value_delimiter = ',')]
     skip: Vec<Part>,
     /// Name of the cluster that is brought up for it.
     #[arg(long, default_value = "bench-env")]

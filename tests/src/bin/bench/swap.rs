@@ -59,11 +59,11 @@ pub struct Swap {
     /// Every workload, with 25, 50 and 75 % of its memory local; for hosts.
     #[arg(long)]
     full: bool,
-    /// What to swap to.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Row::value_variants().to_vec())]
+    /// What to swap to, with commas between.
+    #[arg(long, value_name = "ROW,…", value_enum, value_delimiter = ',', default_values_t = Row::value_variants().to_vec())]
     rows: Vec<Row>,
-    /// What to run: sequential, random, quicksort and pagerank if not said.
-    #[arg(long, value_enum, value_delimiter = ',')]
+    /// What to run, with commas between: sequential, random, quicksort and pagerank if not said.
+    #[arg(long, value_name = "WORKLOAD,…", value_enum, value_delimiter = ',')]
     workloads: Vec<Workload>,
     /// Requests in a second to redis and memcached.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
