@@ -48,11 +48,14 @@ fn nodes_of_an_unknown_profile_are_refused_before_anything_starts() {
         (env!("CARGO_BIN_EXE_bench"), &["swap"]),
         (env!("CARGO_BIN_EXE_demo"), &[]),
     ] {
-        let given = ["--profile", "carrier-pigeon"];
+        // One of the usual name may be up, of whoever works here.
+        let arguments = [arguments, &["--name", "test-nobody"]].concat();
         let mut by_option = Command::new(program);
-        by_option.args(arguments).args(given);
+        by_option
+            .args(&arguments)
+            .args(["--profile", "carrier-pigeon"]);
         let mut by_variable = Command::new(program);
-        by_variable.args(arguments);
+        by_variable.args(&arguments);
         by_variable.env("RAPIDSWAP_PROFILE", "carrier-pigeon");
         for mut command in [by_option, by_variable] {
             let output = command.output().expect("it runs");
