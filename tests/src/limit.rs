@@ -12,6 +12,9 @@ use crate::scene::scaled;
 /// How long the kernel may take until it is below a limit.
 const LOWERED: Duration = Duration::from_secs(20);
 
+/// Bytes in a page.
+const PAGE: u64 = 4096;
+
 /// A memory group with a limit. Dropped, it is removed with all that runs in
 /// it.
 pub struct Limit<'a> {
@@ -52,6 +55,12 @@ impl<'a> Limit<'a> {
     /// Asks the kernel once.
     pub fn set_once(&self, mib: u64) -> Result<()> {
         Ok(self.group()?.set_limit(Size::from_mib(mib))?)
+    }
+
+    /// Leaves it room for `pages` pages more than it has in memory.
+    pub fn leave(&self, pages: u64) -> Result<()> {
+        let bytes = self.usage()?.bytes() + pages * PAGE;
+        Ok(self.group()?.set_limit(Size::from_bytes(bytes))?)
     }
 
     /// A number of the group's `memory.stat`.

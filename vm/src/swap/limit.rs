@@ -98,7 +98,10 @@ impl MemoryGroup {
     fn charged(&self, file: &str) -> Result<Size> {
         let file = format!("{MEMORY}/{}/{file}", self.name);
         let text = self.node.run("reading the memory usage", ["cat", &file])?;
-        text.trim().parse()
+        let bytes = text.trim().parse();
+        bytes
+            .map(Size::from_bytes)
+            .map_err(|_| Error::NotASize(text))
     }
 
     fn write_limit(&self, bytes: &str) -> Result<()> {
