@@ -25,6 +25,7 @@ use crate::logic::bitmap::Bitmap;
 pub(crate) use crate::logic::bitmap::MAX_SLOTS;
 use crate::logic::send_queue::{Ending, Held, SendQueue};
 pub(crate) use crate::logic::send_queue::{Route, Verb};
+use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use kernel::prelude::*;
 use kernel::sync::{new_spinlock, Arc, SpinLock};
@@ -227,6 +228,7 @@ impl<O: Operation> Pool<O> {
             *slot.request.get() = request;
             *slot.posted.get() = Some(posted);
         }
+        slot.qp.store(qp.as_ptr(), Ordering::Release);
         slot.due.store(due, Ordering::Relaxed);
         Ok(slot)
     }
@@ -326,6 +328,7 @@ impl<O: Operation> Pool<O> {
     /// The slot was taken out of `Order` by the caller, who owns it therefore.
     unsafe fn take(&self, index: u8) -> Option<(O::Memory, O::Context)> {
         let slot = self.slot(index)?;
+        slot.qp.store(ptr::null_mut(), Ordering::Relaxed);
         // SAFETY: By this function's contract.
         let posted = unsafe { (*slot.posted.get()).take() }?;
         let Posted {

@@ -180,6 +180,11 @@ impl Qp {
         })
     }
 
+    /// As completions name it.
+    pub(super) fn as_ptr(&self) -> *mut bindings::ib_qp {
+        self.raw.as_ptr()
+    }
+
     pub(super) fn local_dma_lkey(&self) -> u32 {
         self.pd.local_dma_lkey()
     }

@@ -11,7 +11,7 @@
 //! - held: in the pool's `Order::queue`, and owned by who has its lock.
 //! - posted: the adapter owns the memory, the slot's `ib_cqe` and `posted`, until its completion
 //!   or until its queue pair was drained or is gone. There is no other way back: a timeout does
-//!   not end it.
+//!   not end it. What a queue pair tells of a slot that it no longer has is not heard.
 
 use super::bindings;
 use super::dma::Mapping;
@@ -19,7 +19,7 @@ use super::operation::{Operation, Outcome, Times};
 use super::pool::Pool;
 use core::cell::UnsafeCell;
 use core::ptr;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use kernel::sync::Arc;
 use kernel::types::Opaque;
 
@@ -43,6 +43,8 @@ pub(super) struct Slot<O: Operation> {
     pub(super) fence: Opaque<bindings::ib_cqe>,
     /// In its pool.
     pub(super) index: u8,
+    /// Which it is, or is to be, posted on; null while free.
+    pub(super) qp: AtomicPtr<bindings::ib_qp>,
     /// When it must have completed, in the caller's clock; `u64::MAX` while free.
     pub(super) due: AtomicU64,
     /// Of the list that it was posted with.
@@ -65,6 +67,7 @@ impl<O: Operation> Slot<O> {
                 done: Some(fenced::<O>),
             }),
             index,
+            qp: AtomicPtr::new(ptr::null_mut()),
             due: AtomicU64::new(u64::MAX),
             held_ns: AtomicU64::new(0),
             posted_ns: AtomicU64::new(0),
@@ -90,12 +93,16 @@ impl<O: Operation> Slot<O> {
         unsafe { ptr::addr_of_mut!((*self.request.get()).wr) }
     }
 
-    /// Ends what the slot's completion stands for.
+    /// Ends what the slot's completion, which came from `qp`, stands for.
     ///
     /// # Safety
     ///
-    /// The adapter gave the slot back, to the caller alone.
-    unsafe fn completed(&self, outcome: Outcome) {
+    /// If `qp` has the slot, it gave it back, to the caller alone.
+    unsafe fn completed(&self, qp: *const bindings::ib_qp, outcome: Outcome) {
+        // Pools outlive queue pairs, and a drain cannot say that it failed.
+        if !ptr::eq(self.qp.load(Ordering::Acquire), qp) {
+            return;
+        }
         // Nothing, if the adapter tells of it twice.
         //
         // SAFETY: By this function's contract.
@@ -115,11 +122,11 @@ impl<O: Operation> Slot<O> {
 /// the posts, and once at most for each.
 unsafe extern "C" fn done<O: Operation>(_cq: *mut bindings::ib_cq, wc: *mut bindings::ib_wc) {
     // SAFETY: By this function's contract.
-    let (cqe, outcome) = unsafe { ended(wc) };
+    let (cqe, qp, outcome) = unsafe { ended(wc) };
     // SAFETY: Every `ib_cqe` posted with this function is that of a `Slot<O>`.
     let slot = unsafe { &*kernel::container_of!(cqe, Slot<O>, cqe) };
     // SAFETY: The adapter gave the slot back, to this call.
-    unsafe { slot.completed(outcome) };
+    unsafe { slot.completed(qp, outcome) };
 }
 
 /// The READ behind the last one of a list was answered, or was not.
@@ -130,7 +137,7 @@ unsafe extern "C" fn done<O: Operation>(_cq: *mut bindings::ib_cq, wc: *mut bind
 /// list, and once at most for each list.
 unsafe extern "C" fn fenced<O: Operation>(_cq: *mut bindings::ib_cq, wc: *mut bindings::ib_wc) {
     // SAFETY: By this function's contract.
-    let (cqe, outcome) = unsafe { ended(wc) };
+    let (cqe, qp, outcome) = unsafe { ended(wc) };
     if !outcome.is_ok() {
         // If the WRITE before it has failed too, the slot may be another one's by now.
         return;
@@ -138,15 +145,24 @@ unsafe extern "C" fn fenced<O: Operation>(_cq: *mut bindings::ib_cq, wc: *mut bi
     // SAFETY: Every `ib_cqe` posted with this function is that of a `Slot<O>`.
     let slot = unsafe { &*kernel::container_of!(cqe, Slot<O>, fence) };
     // SAFETY: Posted, and not ended by anything but this call.
-    unsafe { slot.completed(outcome) };
+    unsafe { slot.completed(qp, outcome) };
 }
 
-/// What has ended, and how.
+/// What has ended, where, and how.
 ///
 /// # Safety
 ///
 /// `wc` is what the completion queue gives to the function of an `ib_cqe`.
-unsafe fn ended(wc: *const bindings::ib_wc) -> (*mut Opaque<bindings::ib_cqe>, Outcome) {
-    // SAFETY: By this function's contract it is valid, and names what was posted.
-    unsafe { ((*wc).__bindgen_anon_1.wr_cqe.cast(), Outcome((*wc).status)) }
+unsafe fn ended(
+    wc: *const bindings::ib_wc,
+) -> (
+    *mut Opaque<bindings::ib_cqe>,
+    *const bindings::ib_qp,
+    Outcome,
+) {
+    // SAFETY: By this function's contract it is valid.
+    let wc = unsafe { &*wc };
+    // SAFETY: It names what was posted, which has one.
+    let cqe = unsafe { wc.__bindgen_anon_1.wr_cqe };
+    (cqe.cast(), wc.qp, Outcome(wc.status))
 }
