@@ -190,7 +190,7 @@ impl Connection {
     }
 
     /// Posts a WRITE of nothing: it touches no memory, and completes only if the
-    /// peer's adapter answers.
+    /// peer's adapter answers, except over iWARP, where it does when it is sent.
     pub fn post_empty(&self, wr_id: u64) -> Result<()> {
         self.post_pieces(
             op::IBV_WR_RDMA_WRITE,
