@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rapidswap_protocol::Output;
 use rapidswap_vm::{MemoryGroup, Size};
 
@@ -66,6 +66,27 @@ impl<'a> Limit<'a> {
     /// A number of the group's `memory.stat`.
     pub fn stat(&self, name: &str) -> Result<u64> {
         Ok(self.group()?.stat(name)?)
+    }
+
+    /// Writes to one of the group's files.
+    pub fn set_parameter(&self, file: &str, value: &str) -> Result<()> {
+        self.guest.write(&self.file(file)?, value)
+    }
+
+    /// The process in it that runs a program of this name.
+    pub fn pid_of(&self, program: &str) -> Result<u32> {
+        let processes = self.guest.read(&self.file("cgroup.procs")?)?;
+        for pid in processes.lines() {
+            if self.guest.read(&format!("/proc/{pid}/comm"))?.trim() == program {
+                return Ok(pid.parse()?);
+            }
+        }
+        bail!("no {program} is in the group")
+    }
+
+    fn file(&self, name: &str) -> Result<String> {
+        let group = self.group()?.name();
+        Ok(format!("/sys/fs/cgroup/memory/{group}/{name}"))
     }
 
     /// What is in memory of the group.

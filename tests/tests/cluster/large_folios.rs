@@ -1,15 +1,12 @@
 //! Folios of several pages leave and come back as one.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
-use rapidswap_tests::scene::{Scene, on_cluster, scaled};
-use rapidswap_tests::setting::{RAM_BACKEND, Setting, count, no_workers, only_folios};
+use rapidswap_tests::scene::{Scene, on_cluster};
+use rapidswap_tests::setting::{Setting, count, only_folios};
 use rapidswap_tests::steps::{Kind, Steps};
-use rapidswap_tests::swap_area::{self, Backing};
-use rapidswap_tests::wait::wait_until;
+use rapidswap_tests::swap_area::Backing;
 
 const MIB: u64 = 8;
 const PAGES: u64 = MIB * 256;
@@ -175,76 +172,6 @@ fn sizes_are_mixed_under_a_limit() -> Result<()> {
         eprintln!("{of_16} folios of 16 pages out; {moved}");
         moved.remote_alone(PAGES)?;
         drop(limit);
-        swap.end()
-    })
-}
-
-/// While a group reclaims to make room for one, another thread gives one of its
-/// pages up, and another group's page gets that slot: the folio is not to come
-/// then, and each slot stays its own group's. So nothing is left of either.
-#[test]
-fn a_slot_of_one_becomes_another_groups_meanwhile() -> Result<()> {
-    const ORDER: u32 = 5;
-    // Room for what a thread needs, and for no such folio.
-    const ROOM: u64 = 31;
-    // Less than is asked to leave.
-    const AREA_KIB: &str = "4096";
-    const DEFRAG: &str = "/sys/kernel/mm/transparent_hugepage/defrag";
-    on_cluster(|scene| {
-        let swap = Arrangement::ram(scene, &["size_mib=64", "delay_ms=900"])?;
-        let client = swap.client;
-        swap_area::off(client, &swap.area)?;
-        client.ok(&["mkswap", &swap.area, AREA_KIB])?;
-        swap_area::on(client, &swap.area, true)?;
-        let _only = only_folios(client, ORDER)?;
-        let _alone = no_workers(client, false)?;
-        let _reclaims = Setting::new(client, DEFRAG, "madvise")?;
-        let late = |fault: &str| client.write(&format!("{RAM_BACKEND}/store_fault"), fault);
-
-        let (tight, roomy) = (
-            Limit::new(client, ROOMY_MIB)?,
-            Limit::new(client, ROOMY_MIB)?,
-        );
-        let mut one = Steps::start(&tight, MIB, Kind::Anonymous)?;
-        let mut other = Steps::start(&roomy, MIB, Kind::Anonymous)?;
-        one.run("huge 0..32; fill 1 0..32; pageout 0..32; settle")?;
-        one.run("fill 2 512..1024")?;
-        other.run("fill 3 0..1199")?;
-        // What has to go next was not just used, and the program itself is there.
-        tight.set(2)?;
-        one.run("check 2 1022..1023 | check 2 1023..1024")?;
-        // What was charged beforehand on this processor is given back.
-        other.run("fill 3 1199..1200")?;
-        tight.leave(ROOM)?;
-        late("delay")?;
-        one.begin("either 1 0..32 | dontneed 5..6")?;
-        wait_until(
-            "stores that are late",
-            scaled(Duration::from_secs(20))?,
-            || {
-                let pages = client.vmstat()?.get("nr_writeback");
-                Ok((pages.context("no nr_writeback")? > 0).then_some(()))
-            },
-        )?;
-        late("none")?;
-        other.run("pageout 0..1200")?;
-        // With no swap left, nothing else would spare it the killer.
-        tight.set_once(ROOMY_MIB)?;
-        eprintln!("{} pages in swap", swap_area::used(client)?);
-        let found = one.answer()?;
-        ensure!(
-            (found.corrupt_bytes, found.zero_pages) == (0, 1),
-            "{found:?}"
-        );
-        other.check("settle; check 3 0..1200", 1200)?;
-
-        one.end()?;
-        other.end()?;
-        for (limit, whose) in [(&tight, "the one's"), (&roomy, "the other's")] {
-            let left = limit.paged_out()?.bytes() / 4096;
-            ensure!(left == 0, "{left} pages of swap are still {whose}");
-        }
-        drop((tight, roomy));
         swap.end()
     })
 }

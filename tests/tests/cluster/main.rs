@@ -32,6 +32,7 @@ mod patterns;
 mod ram_backend;
 mod sharing;
 mod skip_lists;
+mod slot_owners;
 mod swapoff;
 mod terminals;
 mod tmpfs;
