@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::scene::on_cluster;
+use rapidswap_tests::setting::RAM_BACKEND;
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::{self, Backing};
 
@@ -81,6 +82,45 @@ fn cut_off_and_punched() -> Result<()> {
         ensure!(before.resident <= 205, "{before:?}");
         ensure!(before.allocated - after.allocated == 255, "{after:?}");
         moved.remote_alone(2048)?;
+        program.end()?;
+        drop(limit);
+        swap.end()
+    })
+}
+
+/// What cannot be had cannot be cut in two, and so nothing is cut off: else it would
+/// be there again when it can be had.
+#[test]
+fn what_cannot_be_had_is_not_cut_off() -> Result<()> {
+    on_cluster(|scene| {
+        let swap = Arrangement::ram(scene, &["size_mib=64"])?;
+        let client = swap.client;
+        let limit = Limit::new(client, 2 * LIMIT_MIB)?;
+        let mut program = Steps::start(&limit, 1, Kind::File)?;
+        program.run("fill 1 0..256; pageout 0..256; settle")?;
+        let pid = limit.pid_of("page-pattern")?;
+        let by_another = |command: &str| {
+            client.sh(&format!(
+                "for file in /proc/{pid}/fd/*; do
+                    case $(readlink $file) in /dev/shm/*) {command} $file;; esac
+                done"
+            ))
+        };
+        let commands = [
+            "truncate -s 100",
+            "fallocate -p -o 100 -l 200",
+            "fallocate -p -o 4096 -l 5000",
+        ];
+        client.write(&format!("{RAM_BACKEND}/load_fault"), "fail")?;
+        let refused = commands.map(|command| by_another(command).is_err());
+        client.write(&format!("{RAM_BACKEND}/load_fault"), "none")?;
+        ensure!(refused == [true; 3], "refused: {refused:?} of {commands:?}");
+        program.check("check 1 0..256", 256)?;
+
+        program.run("pageout 0..256; settle")?;
+        by_another("truncate -s 100")?;
+        by_another("truncate -s 1M")?;
+        program.check("cut 1 0 100..4096; check zero 1..256", 256)?;
         program.end()?;
         drop(limit);
         swap.end()
