@@ -8,7 +8,7 @@ use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{on_cluster, scaled};
-use rapidswap_tests::setting::{PAGE_CLUSTER, Setting};
+use rapidswap_tests::setting::{PAGE_CLUSTER, RAM_BACKEND, Setting};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
 use rapidswap_tests::trace::Trace;
@@ -158,6 +158,48 @@ fn a_task_at_its_limit_seldom_reclaims_by_itself() -> Result<()> {
             moved.store_failures == 0 && moved.disk_writes == 0,
             "{moved}"
         );
+        swap.end()
+    })
+}
+
+/// Workers whose group goes while they wait for stores go on after them, and the
+/// group is gone when they have ended.
+#[test]
+fn a_group_goes_while_its_workers_reclaim() -> Result<()> {
+    const ROUNDS: usize = 8;
+    on_cluster(|scene| {
+        let swap = Arrangement::ram(scene, &["size_mib=64", "delay_ms=300"])?;
+        let client = swap.client;
+        let time = scaled(Duration::from_secs(20))?;
+        let late = |fault: &str| client.write(&format!("{RAM_BACKEND}/store_fault"), fault);
+        let leaving = || -> Result<u64> {
+            let pages = client.vmstat()?.get("nr_writeback");
+            pages.context("no nr_writeback")
+        };
+        // Those that are only no longer to be seen count as well, but for what
+        // else is of them.
+        let groups = || -> Result<u64> {
+            let table = client.sh("echo 3 > /proc/sys/vm/drop_caches; cat /proc/cgroups")?;
+            let mut lines = table.lines().map(str::split_ascii_whitespace);
+            let line =
+                lines.find_map(|mut words| (words.next() == Some("memory")).then_some(words));
+            let count = line.and_then(|mut words| words.nth(1));
+            Ok(count.context("no memory controller")?.parse()?)
+        };
+        let before = groups()?;
+        for round in 0..ROUNDS {
+            let _generations = Setting::mglru(client, round % 2 == 1)?;
+            let limit = Limit::new(client, LIMIT_MIB / 2)?;
+            let mut program = Steps::start(&limit, MIB, Kind::Anonymous)?;
+            late("delay")?;
+            program.begin("fill 1 0..6144")?;
+            wait_until("stores", time, || Ok((leaving()? > 0).then_some(())))?;
+            drop((program, limit));
+            late("none")?;
+        }
+        wait_until("the groups to be gone", time, || {
+            Ok((groups()? == before).then_some(()))
+        })?;
         swap.end()
     })
 }
