@@ -143,11 +143,15 @@ impl Pool {
         // Full chunks first, the short one last: that is the order the client's
         // arithmetic needs.
         shelves.clean.sort_by_key(|m| std::cmp::Reverse(m.len()));
-        let mut chunks = Vec::new();
-        while bytes(&chunks) < wanted {
-            chunks.push(shelves.clean.remove(0));
-        }
-        let count = u32::try_from(chunks.len()).ok()?;
+        let mut missing = wanted;
+        let enough = shelves.clean.iter().take_while(|chunk| {
+            let more = missing > 0;
+            missing = missing.saturating_sub(chunk.len() as u64);
+            more
+        });
+        let number = enough.count();
+        let count = u32::try_from(number).ok()?;
+        let chunks: Vec<Memory> = shelves.clean.drain(..number).collect();
         Some(Portion {
             shared: self.shared.clone(),
             layout: Layout::new(wanted, self.chunk_bytes, count).ok()?,
