@@ -83,7 +83,7 @@ impl Session {
     pub(crate) fn reaped(&mut self, pid: i32, status: ExitStatus) {
         for (&stream, task) in &mut self.tasks {
             match task {
-                Task::Command(command) if command.pid == pid => {
+                Task::Command(command) if command.has(pid) => {
                     command.exited(status, stream, &self.output);
                     if command.is_over() {
                         self.tasks.remove(&stream);
