@@ -167,6 +167,14 @@ mod tests {
             ),
             ("[    1.000000] kernel BUG at mm/swapfile.c:100!", Bug),
             (
+                "[    1.000000] _swap_info_get: Unused swap offset entry 00001a2b",
+                Bug,
+            ),
+            (
+                "[    1.000000] get_swap_device: Bad swap file entry 3ffffffffffff",
+                Bug,
+            ),
+            (
                 "[    1.000000] BUG kmalloc-64 (Not tainted): Poison overwritten",
                 Bug,
             ),

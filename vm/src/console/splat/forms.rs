@@ -60,6 +60,11 @@ pub(super) const FORMS: &[(SplatKind, Place, &str)] = {
         (Bug, Start, "BUG "),
         (Bug, Start, "watchdog: BUG:"),
         (Bug, Start, "Bad page state"),
+        // Of mm/swapfile.c, behind the name of a function.
+        (Bug, Anywhere, ": Bad swap file entry "),
+        (Bug, Anywhere, ": Bad swap offset entry "),
+        (Bug, Anywhere, ": Unused swap file entry "),
+        (Bug, Anywhere, ": Unused swap offset entry "),
         (Bug, Start, "list_add corruption"),
         (Bug, Start, "list_del corruption"),
         (Bug, Start, "refcount_t:"),
