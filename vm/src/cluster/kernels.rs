@@ -158,6 +158,23 @@ pub(crate) fn ensure(
     }
 }
 
+/// Adds a module's file. Nodes find all of them by name in one folder.
+fn add(modules: &mut Vec<PathBuf>, module: PathBuf) -> Result<()> {
+    let named = |other: &&PathBuf| other.file_name() == module.file_name();
+    match modules.iter().find(named) {
+        Some(other) if *other != module => Err(Error::BadOption(format!(
+            "{} and {} are modules of one name: give them two",
+            other.display(),
+            module.display()
+        ))),
+        Some(_) => Ok(()),
+        None => {
+            modules.push(module);
+            Ok(())
+        }
+    }
+}
+
 fn with_modules(
     kernel: Kernel,
     variant: Variant,
@@ -167,7 +184,8 @@ fn with_modules(
 ) -> Result<Ready> {
     let mut modules = modules_in(&kernel.modules)?;
     if remoteswap {
-        modules.push(rapidswap_kernel::module(&kernel, variant, reporter).map_err(failed)?);
+        let module = rapidswap_kernel::module(&kernel, variant, reporter);
+        add(&mut modules, module.map_err(failed)?)?;
     }
     let mut loads = Vec::new();
     for ModuleFolder { node, folder } in &options.modules {
@@ -178,7 +196,7 @@ fn with_modules(
                 node: node.clone(),
                 module: name.into_owned(),
             });
-            modules.push(module);
+            add(&mut modules, module)?;
         }
     }
     Ok(Ready {
@@ -279,6 +297,17 @@ mod tests {
             ("server2", "/usr".into())
         );
         assert!(read("client=/nowhere").is_err());
+    }
+
+    #[test]
+    fn two_modules_of_one_name_are_refused() {
+        let mut modules = Vec::new();
+        let mut add = |module: &str| add(&mut modules, module.into());
+        assert!(add("/v1/drv.ko").is_ok() && add("/v1/other.ko").is_ok());
+        assert!(add("/v1/drv.ko").is_ok(), "for another node as well");
+        let error = add("/v2/drv.ko").expect_err("two").to_string();
+        assert!(error.contains("/v1/drv.ko and /v2/drv.ko"), "{error}");
+        assert_eq!(modules.len(), 2);
     }
 
     #[test]
