@@ -218,6 +218,7 @@ fn nonsense_is_refused_in_one_line() -> Result<()> {
             (&["link", "server", "sideways"], "sideways"),
             (&["loss", "101%"], "101%"),
             (&["delay", "soon"], "soon"),
+            (&["delay", "9999999999999999999s"], "a year"),
             (&["partition", "client", "client"], "client"),
             (&["partition", "client", "nobody"], "nobody"),
             (&["pause", "nobody"], "nobody"),

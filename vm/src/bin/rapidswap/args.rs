@@ -32,6 +32,19 @@ pub struct Args {
     pub command: Command,
 }
 
+/// The longest time that people can give: any longer is a slip, and an end of all
+/// time that can be told.
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Reads a time as people type it.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match time > A_YEAR {
+        true => Err("longer than a year".to_owned()),
+        false => Ok(time),
+    }
+}
+
 const EXIT_CODES: &str = "\
 Exit status: that of the command for `exec`, `shell` and `run` (128 and the
 signal if one killed it); else 0 for success and
@@ -98,8 +111,8 @@ pub enum Command {
         #[arg(long, short = 't')]
         tty: bool,
         /// End it after this long, such as 30s: by SIGTERM, and 5 s later by SIGKILL.
-        #[arg(long, value_name = "TIME")]
-        timeout: Option<humantime::Duration>,
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        timeout: Option<Duration>,
         /// The command and its arguments, passed as typed.
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<OsString>,
@@ -230,8 +243,8 @@ pub enum Command {
         #[command(flatten)]
         up: Box<Up>,
         /// A command that takes longer is bad.
-        #[arg(long, value_name = "TIME")]
-        timeout: Option<humantime::Duration>,
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        timeout: Option<Duration>,
         /// The command and its arguments, passed as typed.
         #[arg(last = true, required = true, value_name = "CMD")]
         command: Vec<OsString>,

@@ -99,7 +99,7 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
         } => {
             let node = Cluster::attach(&name)?.node(&node)?;
             let size = tty.then(terminal::size);
-            let limit = timeout.map(Into::into);
+            let limit = timeout;
             finish(Foreground::run(&node, exec(command, size), limit))
         }
         Command::Shell { node } => {
@@ -198,7 +198,7 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
                 _ => name,
             };
             interrupt::take_down("rapidswap", Some(name.clone()), reporter)?;
-            let limit = timeout.map(Into::into);
+            let limit = timeout;
             Ok(bisect::run(&up.options(name), command, limit, reporter))
         }
         Command::Completions { shell } => {

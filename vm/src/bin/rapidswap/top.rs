@@ -10,6 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::args::duration;
 use rapidswap_vm::{Activity, Cluster, Error, Sample};
 
 /// Less would measure the asking.
@@ -17,7 +18,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 
 /// Reads an interval as people type it.
 pub fn interval(text: &str) -> Result<Duration, String> {
-    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let interval = duration(text)?;
     match interval < SHORTEST {
         true => Err("nodes do not answer that fast: use 100ms or more".to_owned()),
         false => Ok(interval),

@@ -1,9 +1,12 @@
 //! The command line of `fault`.
 
+use std::time::Duration;
+
 use clap::{Subcommand, ValueEnum};
 use clap_complete::ArgValueCompleter;
 use rapidswap_vm::Percent;
 
+use crate::args::duration;
 use crate::complete;
 
 /// What can be made to go wrong.
@@ -25,7 +28,8 @@ pub enum Fault {
     /// Have every packet on the links arrive later.
     Delay {
         /// Such as 5ms; 0s for none.
-        time: humantime::Duration,
+        #[arg(value_parser = duration)]
+        time: Duration,
     },
     /// Let no packet pass between two nodes.
     Partition {
@@ -82,7 +86,7 @@ impl From<Fault> for rapidswap_vm::Fault {
                 up: state == LinkState::Up,
             },
             Fault::Loss { share } => To::Loss(share),
-            Fault::Delay { time } => To::Delay(time.into()),
+            Fault::Delay { time } => To::Delay(time),
             Fault::Partition { a, b } => To::Partition(a, b),
             Fault::Clear => To::Clear,
             Fault::Pause { node } => To::Pause(node),
