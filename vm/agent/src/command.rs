@@ -101,13 +101,13 @@ impl Command {
         }
     }
 
-    /// Tells the host how the command ended. What it left in its pipes still
-    /// follows.
     /// Whether it has this id, which it may lend to another once it has been reaped.
     pub(crate) fn has(&self, pid: i32) -> bool {
         !self.exited && self.pid == pid
     }
 
+    /// Tells the host how the command ended. What it left in its pipes still
+    /// follows.
     pub(crate) fn exited(&mut self, status: ExitStatus, stream: u32, output: &Output) {
         self.exited = true;
         self.stdin.close();
