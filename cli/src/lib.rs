@@ -8,6 +8,7 @@ mod path;
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::exit;
+use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
@@ -64,10 +65,13 @@ pub fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
         .map_err(|_| format!("not an address: write one as 10.77.0.2 or 10.77.0.2:{port}"))
 }
 
-/// Reads a time in seconds, up to a year: any longer is a slip, and an end of
-/// all time that can be told.
+/// The longest time that people can give, a year: any longer is a slip, and an end
+/// of all time that can be told.
+pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Reads a time in seconds, up to the longest.
 pub fn seconds() -> RangedU64ValueParser {
-    RangedU64ValueParser::new().range(..=365 * 24 * 3600)
+    RangedU64ValueParser::new().range(..=LONGEST.as_secs())
 }
 
 #[cfg(test)]

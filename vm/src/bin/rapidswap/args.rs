@@ -11,6 +11,7 @@ use crate::top;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::{ArgValueCompleter, Shell};
 use fault::Fault;
+use rapidswap_cli::LONGEST;
 use rapidswap_progress::Events;
 use rapidswap_vm::{Cap, DEFAULT_NAME, ModuleFolder, NodeKernel, Platform, Size};
 
@@ -32,14 +33,10 @@ pub struct Args {
     pub command: Command,
 }
 
-/// The longest time that people can give: any longer is a slip, and an end of all
-/// time that can be told.
-const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// Reads a time as people type it.
+/// Reads a time as people type it, up to the longest.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    match time > A_YEAR {
+    match time > LONGEST {
         true => Err("longer than a year".to_owned()),
         false => Ok(time),
     }

@@ -99,8 +99,7 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
         } => {
             let node = Cluster::attach(&name)?.node(&node)?;
             let size = tty.then(terminal::size);
-            let limit = timeout;
-            finish(Foreground::run(&node, exec(command, size), limit))
+            finish(Foreground::run(&node, exec(command, size), timeout))
         }
         Command::Shell { node } => {
             let node = Cluster::attach(&name)?.node(&node)?;
@@ -198,8 +197,7 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
                 _ => name,
             };
             interrupt::take_down("rapidswap", Some(name.clone()), reporter)?;
-            let limit = timeout;
-            Ok(bisect::run(&up.options(name), command, limit, reporter))
+            Ok(bisect::run(&up.options(name), command, timeout, reporter))
         }
         Command::Completions { shell } => {
             complete::print_registration(shell)?;
