@@ -90,9 +90,14 @@ impl<'a> Arrangement<'a> {
     pub fn settled(&self) -> Result<()> {
         let time = scaled(Duration::from_secs(60))?;
         wait_until("pages to be out", time, || {
-            let pages = self.client.vmstat()?.get("nr_writeback");
-            Ok((pages.context("no nr_writeback")? == 0).then_some(()))
+            Ok((self.leaving()? == 0).then_some(()))
         })
+    }
+
+    /// Pages that are on their way out.
+    pub fn leaving(&self) -> Result<u64> {
+        let pages = self.client.vmstat()?.get("nr_writeback");
+        pages.context("no nr_writeback")
     }
 
     /// Takes it all down in order. A test that ends early leaves that to the

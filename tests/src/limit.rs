@@ -85,8 +85,7 @@ impl<'a> Limit<'a> {
     }
 
     fn file(&self, name: &str) -> Result<String> {
-        let group = self.group()?.name();
-        Ok(format!("/sys/fs/cgroup/memory/{group}/{name}"))
+        Ok(self.group()?.file(name))
     }
 
     /// What is in memory of the group.

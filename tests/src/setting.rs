@@ -7,9 +7,6 @@ use crate::guest::Guest;
 /// Where the knobs of remote swap are.
 pub const REMOTE_SWAP: &str = "/sys/kernel/mm/remote_swap";
 
-/// Where the faults of the RAM backend are.
-pub const RAM_BACKEND: &str = "/sys/module/remote_swap_ram/parameters";
-
 /// Pages that are read at once around a fault, as a power of two.
 pub const PAGE_CLUSTER: &str = "/proc/sys/vm/page-cluster";
 
@@ -54,6 +51,15 @@ impl<'a> Setting<'a> {
         let path = format!("{}/enabled", folios(order));
         Setting::new(guest, &path, if on { "madvise" } else { "never" })
     }
+}
+
+/// Gives the RAM backend a fault of one kind, for instance `delay` of its
+/// `store_fault`, or `none`.
+pub fn ram_fault(guest: &Guest, kind: &str, fault: &str) -> Result<()> {
+    guest.write(
+        &format!("/sys/module/remote_swap_ram/parameters/{kind}"),
+        fault,
+    )
 }
 
 /// Has tasks reclaim by themselves, with no workers beside them, of whom the

@@ -8,7 +8,7 @@ use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{on_cluster, scaled};
-use rapidswap_tests::setting::{PAGE_CLUSTER, RAM_BACKEND, Setting, no_workers};
+use rapidswap_tests::setting::{PAGE_CLUSTER, Setting, no_workers, ram_fault};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
 use rapidswap_tests::wait::wait_until;
@@ -130,7 +130,7 @@ fn the_writer_stops_where_the_backend_is_late() -> Result<()> {
     on_cluster(|scene| {
         let swap = Arrangement::ram(scene, &LATE)?;
         let client = swap.client;
-        let stores = |fault| client.write(&format!("{RAM_BACKEND}/store_fault"), fault);
+        let stores = |fault| ram_fault(client, "store_fault", fault);
         // Workers write ahead by themselves.
         let _none = Setting::knob(client, "sthd_cnt", "0")?;
         let _much = Setting::knob(client, "write_ahead", "4096")?;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::scene::{Scene, on_cluster};
-use rapidswap_tests::setting::{RAM_BACKEND, count, only_folios};
+use rapidswap_tests::setting::{count, only_folios, ram_fault};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
 use rapidswap_tests::vmstat::Moved;
@@ -22,7 +22,7 @@ fn moved(scene: &Scene, size_mib: u64, store_fault: &str, load_fault: &str) -> R
     let (size, every) = (format!("size_mib={size_mib}"), "fault_every=41");
     let swap = Arrangement::ram(scene, &[&size, "deadline_ms=1000", every])?;
     let client = swap.client;
-    let fault = |name: &str, fault: &str| client.write(&format!("{RAM_BACKEND}/{name}"), fault);
+    let fault = |name: &str, fault: &str| ram_fault(client, name, fault);
     let _only = only_folios(client, 4)?;
     let limit = Limit::new(client, ROOMY_MIB)?;
     let mut program = Steps::start(&limit, MIB, Kind::Anonymous)?;

@@ -8,7 +8,7 @@ use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{on_cluster, scaled};
-use rapidswap_tests::setting::{PAGE_CLUSTER, RAM_BACKEND, Setting};
+use rapidswap_tests::setting::{PAGE_CLUSTER, Setting, ram_fault};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::Backing;
 use rapidswap_tests::trace::Trace;
@@ -171,11 +171,7 @@ fn a_group_goes_while_its_workers_reclaim() -> Result<()> {
         let swap = Arrangement::ram(scene, &["size_mib=64", "delay_ms=300"])?;
         let client = swap.client;
         let time = scaled(Duration::from_secs(20))?;
-        let late = |fault: &str| client.write(&format!("{RAM_BACKEND}/store_fault"), fault);
-        let leaving = || -> Result<u64> {
-            let pages = client.vmstat()?.get("nr_writeback");
-            pages.context("no nr_writeback")
-        };
+        let late = |fault: &str| ram_fault(client, "store_fault", fault);
         // Removed and not yet gone: what only caches hold of them is let go of.
         let going = || -> Result<usize> {
             let counts = client.sh(
@@ -200,7 +196,7 @@ fn a_group_goes_while_its_workers_reclaim() -> Result<()> {
             let mut program = Steps::start(&limit, MIB, Kind::Anonymous)?;
             late("delay")?;
             program.begin("fill 1 0..6144")?;
-            wait_until("stores", time, || Ok((leaving()? > 0).then_some(())))?;
+            wait_until("stores", time, || Ok((swap.leaving()? > 0).then_some(())))?;
             drop((program, limit));
             late("none")?;
         }

@@ -9,7 +9,7 @@ use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::reports::{PAGE_PATTERN, all_right};
 use rapidswap_tests::scene::{Scene, on_cluster, scaled};
-use rapidswap_tests::setting::{PAGE_CLUSTER, RAM_BACKEND, Setting, only_folios};
+use rapidswap_tests::setting::{PAGE_CLUSTER, Setting, only_folios, ram_fault};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area;
 use rapidswap_tests::vmstat::Moved;
@@ -133,14 +133,13 @@ fn swapoff_gives_up_while_loads_fail_and_loses_nothing() -> Result<()> {
         let mut program = limit.start(&[PAGE_PATTERN, "verify", "--mib", &mib, "--hold"])?;
         program.line()?;
         limit.lift()?;
-        let fault = format!("{RAM_BACKEND}/load_fault");
-        client.write(&fault, "fail")?;
+        ram_fault(client, "load_fault", "fail")?;
         ensure!(
             swap_area::off(client, &swap.area).is_err(),
             "swapoff succeeded without the pages"
         );
         ensure!(swap_area::attached(client)? == 1, "the area was let go");
-        client.write(&fault, "none")?;
+        ram_fault(client, "load_fault", "none")?;
         swap_area::off(client, &swap.area)?;
         ensure!(swap_area::attached(client)? == 0);
         program.say("check")?;
@@ -203,7 +202,7 @@ fn a_fault_that_begins_again_leaves_its_slots_charged() -> Result<()> {
         let slow = ["size_mib=64", "fault_every=1", "delay_ms=1000"];
         let swap = Arrangement::ram(scene, &slow)?;
         let client = swap.client;
-        let fault = |fault: &str| client.write(&format!("{RAM_BACKEND}/load_fault"), fault);
+        let fault = |fault: &str| ram_fault(client, "load_fault", fault);
         let _only = only_folios(client, ORDER)?;
         let _alone = Setting::new(client, PAGE_CLUSTER, "0")?;
         let limit = Limit::new(client, LIMIT_MIB)?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::scene::{on_cluster, scaled};
-use rapidswap_tests::setting::{PAGE_CLUSTER, RAM_BACKEND, Setting, no_workers, only_folios};
+use rapidswap_tests::setting::{PAGE_CLUSTER, Setting, no_workers, only_folios, ram_fault};
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area;
 use rapidswap_tests::wait::wait_until;
@@ -54,7 +54,7 @@ fn a_slot_becomes_another_groups_while_there_is_made_room() -> Result<()> {
         let _only = only_folios(client, ORDER)?;
         let _alone = no_workers(client, false)?;
         let _reclaims = Setting::new(client, DEFRAG, "madvise")?;
-        let late = |fault: &str| client.write(&format!("{RAM_BACKEND}/store_fault"), fault);
+        let late = |fault: &str| ram_fault(client, "store_fault", fault);
 
         let (tight, roomy) = (
             Limit::new(client, ROOMY_MIB)?,
@@ -74,8 +74,7 @@ fn a_slot_becomes_another_groups_while_there_is_made_room() -> Result<()> {
         late("delay")?;
         one.begin("either 1 0..32 | dontneed 5..6")?;
         wait_until("stores that are late", scaled(SOON)?, || {
-            let pages = client.vmstat()?.get("nr_writeback");
-            Ok((pages.context("no nr_writeback")? > 0).then_some(()))
+            Ok((swap.leaving()? > 0).then_some(()))
         })?;
         late("none")?;
         other.run("pageout 0..1200")?;
@@ -107,7 +106,7 @@ fn slots_are_moved_to_another_group_while_they_are_loaded() -> Result<()> {
         let swap = Arrangement::ram(scene, &["size_mib=64", "delay_ms=1500"])?;
         let client = swap.client;
         let _only = only_folios(client, ORDER)?;
-        let late = |fault: &str| client.write(&format!("{RAM_BACKEND}/load_fault"), fault);
+        let late = |fault: &str| ram_fault(client, "load_fault", fault);
         let (from, to) = (
             Limit::new(client, ROOMY_MIB)?,
             Limit::new(client, ROOMY_MIB)?,
@@ -147,7 +146,7 @@ fn slots_that_others_have_as_well_stay_counted() -> Result<()> {
         let client = swap.client;
         let _only = only_folios(client, ORDER)?;
         let _alone = Setting::new(client, PAGE_CLUSTER, "0")?;
-        let late = |fault: &str| client.write(&format!("{RAM_BACKEND}/load_fault"), fault);
+        let late = |fault: &str| ram_fault(client, "load_fault", fault);
         let group = Limit::new(client, ROOMY_MIB)?;
         let mut program = Steps::start(&group, MIB, Kind::Anonymous)?;
         program.run("huge 0..16; fill 1 0..16; fill 1 512..513; pageout 0..513; settle")?;

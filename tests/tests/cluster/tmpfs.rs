@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::scene::on_cluster;
-use rapidswap_tests::setting::RAM_BACKEND;
+use rapidswap_tests::setting::ram_fault;
 use rapidswap_tests::steps::{Kind, Steps};
 use rapidswap_tests::swap_area::{self, Backing};
 
@@ -111,9 +111,9 @@ fn what_cannot_be_had_is_not_cut_off() -> Result<()> {
             "fallocate -p -o 100 -l 200",
             "fallocate -p -o 4096 -l 5000",
         ];
-        client.write(&format!("{RAM_BACKEND}/load_fault"), "fail")?;
+        ram_fault(client, "load_fault", "fail")?;
         let refused = commands.map(|command| by_another(command).is_err());
-        client.write(&format!("{RAM_BACKEND}/load_fault"), "none")?;
+        ram_fault(client, "load_fault", "none")?;
         ensure!(refused == [true; 3], "refused: {refused:?} of {commands:?}");
         program.check("check 1 0..256", 256)?;
 

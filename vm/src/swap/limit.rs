@@ -56,6 +56,11 @@ impl MemoryGroup {
         &self.name
     }
 
+    /// The path in the node of one of its files.
+    pub fn file(&self, name: &str) -> String {
+        format!("{MEMORY}/{}/{name}", self.name)
+    }
+
     /// Changes its limit.
     pub fn set_limit(&self, limit: Size) -> Result<()> {
         self.write_limit(&limit.bytes().to_string())
@@ -69,7 +74,7 @@ impl MemoryGroup {
     /// A number of its `memory.stat`, for instance `rswpin`; without those of
     /// groups below it.
     pub fn stat(&self, name: &str) -> Result<u64> {
-        let file = format!("{MEMORY}/{}/memory.stat", self.name);
+        let file = self.file("memory.stat");
         let what = "reading the memory statistics";
         let text = self.node.run(what, ["cat", &file])?;
         let mut lines = text.lines().filter_map(|line| line.split_once(' '));
@@ -96,7 +101,7 @@ impl MemoryGroup {
     }
 
     fn charged(&self, file: &str) -> Result<Size> {
-        let file = format!("{MEMORY}/{}/{file}", self.name);
+        let file = self.file(file);
         let text = self.node.run("reading the memory usage", ["cat", &file])?;
         let bytes = text.trim().parse();
         bytes
@@ -105,7 +110,7 @@ impl MemoryGroup {
     }
 
     fn write_limit(&self, bytes: &str) -> Result<()> {
-        let file = format!("{MEMORY}/{}/memory.limit_in_bytes", self.name);
+        let file = self.file("memory.limit_in_bytes");
         // The shell's own says of any error that it is one.
         let script = format!("/bin/echo {bytes} > {file}");
         self.node
