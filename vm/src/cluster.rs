@@ -23,6 +23,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::FlockArg;
 use rapidswap_progress::{Event, Reporter};
 
 use self::node::{Node, ask};
@@ -43,6 +44,10 @@ use crate::link;
 use crate::outcome::word;
 use crate::supervisor::Plan;
 use crate::swap::{self, SwapOptions};
+use crate::wait::wait_until;
+
+/// How long a supervisor may take to end its nodes and to go.
+const END: Duration = Duration::from_secs(60);
 
 /// Name of the log in the run directory of how it came up.
 pub(crate) const EVENTS: &str = "events.jsonl";
@@ -185,14 +190,26 @@ impl Cluster {
     /// Ends it; returns when no process and no file of it is left.
     pub fn down(self) -> Result<()> {
         let connection = self.connect()?;
-        request::send(&connection, &Request::Down, &[]).map_err(|_| Error::SupervisorGone)?;
-        match reply(&connection)? {
-            Reply::Done => {}
-            other => return Err(node::failed(other)),
+        match ask(&connection, &Request::Down) {
+            Ok(_) => {
+                // Nothing more is said: this is the end of the supervisor itself.
+                let _ = reply(&connection);
+                Ok(())
+            }
+            // Somebody else asked first.
+            Err(Error::SupervisorGone) => self.await_end(),
+            Err(error) => Err(error),
         }
-        // Nothing more is said: this is the end of the supervisor itself.
-        let _ = reply(&connection);
-        Ok(())
+    }
+
+    /// Waits for the end of a supervisor that is on its way there.
+    fn await_end(&self) -> Result<()> {
+        let base = rundir::base();
+        let gone = wait_until(END, || {
+            let presence = rundir::presence(&base, &self.name)?;
+            Ok((presence == Presence::Absent).then_some(()))
+        })?;
+        gone.ok_or(Error::SupervisorGone)
     }
 
     /// How it is.
@@ -207,11 +224,15 @@ impl Cluster {
     /// returns. A node that was reset has its link again, and a server what it
     /// served, all of it empty.
     pub fn fault(&self, fault: &Fault) -> Result<()> {
-        ask(&self.connect()?, &Request::Fault(fault.clone()))?;
-        match fault {
-            Fault::Reset(node) => self.recover(node),
-            _ => Ok(()),
-        }
+        let ask = || ask(&self.connect()?, &Request::Fault(fault.clone())).map(drop);
+        let Fault::Reset(node) = fault else {
+            return ask();
+        };
+        // A second reset is one of a node that has come back from the first.
+        self.node(node)?;
+        let _alone = rundir::node_lock(&self.run_dir, node, "reset", FlockArg::LockExclusive)?;
+        ask()?;
+        self.recover(node)
     }
 
     /// What `up` did to a node after it had booted.

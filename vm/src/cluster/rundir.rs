@@ -6,6 +6,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Uid;
@@ -15,6 +18,10 @@ use crate::error::{Error, IoContext, Result};
 /// A unix socket's path fits 108 bytes with its end; the longest name in a
 /// run directory takes some of them.
 const MAX_DIR: usize = 107 - "/server99.console".len();
+
+/// How long a directory may be locked by somebody who only looks whether anybody
+/// has it.
+const LOOKED_AT: Duration = Duration::from_secs(1);
 
 /// The directory of one cluster, locked. Dropping it removes the directory.
 #[derive(Debug)]
@@ -51,6 +58,7 @@ impl RunDir {
                 path.display()
             )));
         }
+        let deadline = Instant::now() + LOOKED_AT;
         loop {
             match DirBuilder::new().mode(0o700).create(&path) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -64,7 +72,10 @@ impl RunDir {
                     empty(&path).what(|| format!("cannot empty {}", path.display()))?;
                     return Ok(RunDir { path, _lock: lock });
                 }
-                Locked::Theirs => return Err(Error::AlreadyUp(name.to_owned())),
+                Locked::Theirs if Instant::now() >= deadline => {
+                    return Err(Error::AlreadyUp(name.to_owned()));
+                }
+                Locked::Theirs => thread::sleep(Duration::from_millis(10)),
                 Locked::Vanished => {}
             }
         }
@@ -74,13 +85,27 @@ impl RunDir {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// What it is called on its way out: no name of a cluster, nor of another
+    /// that goes.
+    fn gone(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        format!(".{}-{number}", std::process::id())
+    }
 }
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        // Nobody could do better about a failure than the next command,
-        // which finds the directory unlocked and tries again.
-        let _ = fs::remove_dir_all(&self.path);
+        // Under another name, so that whoever takes this one meanwhile has a
+        // directory of its own. Nobody could do better about a failure than the
+        // next command, which finds the directory unlocked and tries again.
+        let going = self.path.with_file_name(self.gone());
+        let path = match fs::rename(&self.path, &going) {
+            Ok(()) => &going,
+            Err(_) => &self.path,
+        };
+        let _ = fs::remove_dir_all(path);
     }
 }
 
@@ -125,6 +150,28 @@ pub(crate) fn remove_after_owner(path: &Path) {
             path: path.to_owned(),
             _lock: lock,
         });
+    }
+}
+
+/// What one command at a time may do to a node of a running cluster: the lock on
+/// it, until that is dropped.
+pub(crate) fn node_lock(
+    run_dir: &Path,
+    node: &str,
+    what: &str,
+    arg: FlockArg,
+) -> Result<Option<Flock<File>>> {
+    let path = run_dir.join(format!("{node}.{what}-lock"));
+    let problem = || format!("cannot lock {}", path.display());
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
+    match Flock::lock(file.what(problem)?, arg) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, nix::Error::EAGAIN)) => Ok(None),
+        Err((_, errno)) => Err(errno).what(problem),
     }
 }
 
@@ -219,6 +266,41 @@ mod tests {
         drop(first);
         assert!(!path.exists());
         RunDir::create(&base, "one").expect("again");
+    }
+
+    /// Whoever looks for what was left behind, or is on its way out, is neither
+    /// an owner nor in the way of one.
+    #[test]
+    fn a_name_is_one_owners_while_others_come_go_and_look() {
+        const OWNERS: usize = 4;
+        let temp = tempfile::tempdir().expect("temporary directory");
+        let held = AtomicU32::new(0);
+        let own = || {
+            for _ in 0..100 {
+                let run = loop {
+                    match RunDir::create(temp.path(), "one") {
+                        Ok(run) => break run,
+                        Err(Error::AlreadyUp(_)) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                };
+                assert_eq!(held.fetch_add(1, Ordering::SeqCst), 0, "two have it");
+                for file in 0..20 {
+                    fs::write(run.path().join(file.to_string()), "ours").expect("a file");
+                }
+                thread::yield_now();
+                let left = fs::read_dir(run.path()).expect("the directory").count();
+                assert_eq!(left, 21, "somebody removes what is ours");
+                held.fetch_sub(1, Ordering::SeqCst);
+            }
+        };
+        thread::scope(|scope| {
+            let owners = [(); OWNERS].map(|()| scope.spawn(own));
+            while !owners.iter().all(|owner| owner.is_finished()) {
+                sweep(temp.path());
+            }
+        });
+        assert_eq!(fs::read_dir(temp.path()).expect("the base").count(), 0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Read};
 use std::process::Stdio;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -73,7 +74,13 @@ fn a_server_is_reset_while_it_has_pages() -> Result<()> {
 #[test]
 fn a_client_is_reset_and_good_for_all_again() -> Result<()> {
     on_its_own("test-fault", false, |scene| {
-        scene.cluster.fault(&Fault::Reset("client".into()))?;
+        // Twice at once is twice.
+        let reset = || scene.cluster.fault(&Fault::Reset("client".into()));
+        thread::scope(|scope| {
+            let both = [(); 2].map(|()| scope.spawn(reset));
+            let mut ended = both.into_iter().map(|one| one.join());
+            ended.try_for_each(|one| one.expect("no panic"))
+        })?;
         // All that a booted node is good for, it is good for again.
         let swap = Arrangement::remote(scene, 64, Backing::Disk)?;
         let limit = Limit::new(swap.client, 8)?;

@@ -65,7 +65,22 @@ fn a_killed_supervisor_takes_all_with_it() -> Result<()> {
     // The name is free again.
     let again = Cluster::up(&options(name)?, &Reporter::auto())?;
     let processes = tree(again.status()?.supervisor)?;
-    again.down()?;
+    // Whoever is second finds it gone, or waits until it is.
+    let down = || {
+        rapidswap::command(&["down", "--name", name])
+            .stderr(Stdio::piped())
+            .spawn()
+    };
+    let both = [down()?, down()?].map(Child::wait_with_output);
+    let codes: Vec<_> = both
+        .iter()
+        .flatten()
+        .filter_map(|output| output.status.code())
+        .collect();
+    ensure!(
+        codes.contains(&0) && codes.iter().all(|code| *code < 2),
+        "{both:?}"
+    );
     wait_for_none(&processes, &status.run_dir)
 }
 
