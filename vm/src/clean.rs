@@ -185,10 +185,16 @@ fn open(path: &Path) -> Result<File> {
 
 /// The files of running clusters.
 fn needed() -> Result<Vec<PathBuf>> {
-    let clusters = Cluster::running()?;
-    // One that has ended meanwhile needs nothing.
-    let statuses = clusters.iter().filter_map(|cluster| cluster.status().ok());
-    Ok(statuses.flat_map(|status| status.files).collect())
+    let mut files = Vec::new();
+    for cluster in Cluster::running()? {
+        match cluster.status() {
+            Ok(status) => files.extend(status.files),
+            // One that has ended meanwhile needs nothing.
+            Err(_) if Cluster::attach(cluster.name()).is_err() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(files)
 }
 
 fn entries(root: &Path, needed: &[PathBuf]) -> Result<Vec<Entry>> {

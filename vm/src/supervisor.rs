@@ -239,11 +239,12 @@ fn dispatch(
                 });
             }
             Event::Kill(index) => {
+                // In this order: whoever asked waits for the second.
+                children.kill(index);
                 shared.guests[index].lost(Gone {
                     outcome: Outcome::InfrastructureFailed,
                     reason: "it was killed on request".into(),
                 });
-                children.kill(index);
             }
             Event::Qmp(index, event) => shared.guests[index].observe(&event),
             Event::Lease(LeaseOrder::Save(dir)) => saving::start(shared, dir)?,
