@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::console::splat::{Splat, SplatKind};
 use crate::outcome::Outcome;
@@ -91,6 +92,19 @@ pub enum Error {
         /// Its status and what it said.
         detail: String,
     },
+    /// A node is up, and what takes it moments is not done.
+    #[error(
+        "node `{node}` does not answer: {what} is not done after {} s; see `./just logs` and `./just gdb`",
+        .limit.as_secs()
+    )]
+    Hangs {
+        /// Which node.
+        node: String,
+        /// What was being done.
+        what: String,
+        /// How long that was waited for.
+        limit: Duration,
+    },
     /// Kernels complained, and by no list may they.
     #[error("{}{then}", Splat::named(.faults).join("; "))]
     KernelFaults {
@@ -128,9 +142,10 @@ impl Error {
     /// The node at which it went wrong, if it was one.
     pub fn node(&self) -> Option<&str> {
         match self {
-            Error::Boot { node, .. } | Error::NodeGone { node, .. } | Error::Step { node, .. } => {
-                Some(node)
-            }
+            Error::Boot { node, .. }
+            | Error::NodeGone { node, .. }
+            | Error::Step { node, .. }
+            | Error::Hangs { node, .. } => Some(node),
             Error::KernelFaults { faults, .. } => {
                 let panic = faults.iter().find(|fault| fault.kind == SplatKind::Panic);
                 let fault = panic.or(faults.first());

@@ -112,6 +112,7 @@ impl Error {
         match self {
             Error::Boot { .. } => Outcome::BootFailed,
             Error::NodeGone { outcome, .. } => *outcome,
+            Error::Hangs { .. } => Outcome::Hang,
             Error::KernelFaults { faults, .. } => {
                 let panics = faults.iter().any(|fault| fault.kind == SplatKind::Panic);
                 match panics {

@@ -8,11 +8,15 @@ use remoteswap_logic::slots::PAGE_BYTES;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
+use crate::cluster::node::ANSWER;
 use crate::cluster::profile::CLIENT;
 use crate::cluster::status::{NodeState, Status};
 use crate::error::Result;
 use crate::size::human_readable;
 use crate::swap::{self, Counters};
+
+/// What a node is asked.
+const ASKED: &str = "saying how it is";
 
 /// A cluster, and remote swap on it.
 #[derive(Clone, Debug, Serialize)]
@@ -28,11 +32,13 @@ pub struct Report {
     /// What each memory server says of itself, by node; without those that do
     /// not run, or cannot be asked.
     pub servers: BTreeMap<String, serde_json::Value>,
+    /// Nodes that are up and do not answer.
+    pub silent: Vec<String>,
 }
 
 impl Cluster {
     /// How it is, and what it has done. A node that is not up is not waited
-    /// for.
+    /// for, and one that does not answer is not for long.
     pub fn report(&self) -> Result<Report> {
         let status = self.status()?;
         let up = status.nodes.iter();
@@ -41,14 +47,27 @@ impl Cluster {
             counters: None,
             module: None,
             servers: BTreeMap::new(),
+            silent: Vec::new(),
             status: status.clone(),
         };
+        let limit = status.scaled(ANSWER);
         for node in up.map(|node| self.known(&node.name)) {
-            if node.name() == CLIENT {
-                report.counters = swap::counters(&node).ok();
-                report.module = swap::module_status(&node).ok();
-            } else if let Ok(stats) = swap::server_stats(&node) {
-                report.servers.insert(node.name().to_owned(), stats);
+            let name = node.name().to_owned();
+            let said = if name == CLIENT {
+                let asked = node.within(ASKED, limit, |client| {
+                    Ok((
+                        swap::counters(client).ok(),
+                        swap::module_status(client).ok(),
+                    ))
+                });
+                asked.map(|said| (report.counters, report.module) = said)
+            } else {
+                let asked = node.within(ASKED, limit, |server| Ok(swap::server_stats(server).ok()));
+                let stats = asked.map(|stats| stats.map(|stats| (name.clone(), stats)));
+                stats.map(|stats| report.servers.extend(stats))
+            };
+            if said.is_err() {
+                report.silent.push(name);
             }
         }
         Ok(report)
@@ -58,6 +77,12 @@ impl Cluster {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.status)?;
+        for node in &self.silent {
+            write!(
+                f,
+                "\n{node} does not answer: see `./just logs` and `./just gdb`"
+            )?;
+        }
         if let Some(module) = &self.module {
             let state = module.get("state").map_or("unknown", String::as_str);
             write!(f, "\nsession  {state}")?;
@@ -154,6 +179,7 @@ mod tests {
             counters: Some(Counters::parse(counters).expect("all of them")),
             module: Some([("state".to_owned(), "up".to_owned())].into()),
             servers: [("server".to_owned(), server)].into(),
+            silent: Vec::new(),
         };
         let golden = include_str!("../tests/golden/status.txt");
         assert_eq!(report.to_string() + "\n", golden);

@@ -10,7 +10,7 @@ pub mod time_v;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,13 @@ const SERVER_READY: Duration = Duration::from_secs(60);
 
 /// How long the module's first session may take.
 const SESSION_UP: Duration = Duration::from_secs(30);
+
+/// How long all pages of an area may take to come back. On a kernel that checks
+/// itself one takes milliseconds.
+const SWAPOFF: Duration = Duration::from_secs(3600);
+
+/// How long a server may take to give its memory back.
+const SERVER_END_S: u32 = 60;
 
 /// How remote swap is turned on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +125,7 @@ pub fn area(client: &Node) -> Result<String> {
 pub fn off(cluster: &Cluster) -> Result<()> {
     let status = cluster.status()?;
     let client = cluster.known(CLIENT);
-    client.run("swapoff", ["swapoff", &area(&client)?])?;
+    client.run_within(SWAPOFF, "swapoff", ["swapoff", &area(&client)?])?;
     client.run("removing the module", ["rmmod", "remoteswap"])?;
     client.run(
         "clearing the area",
@@ -142,11 +149,13 @@ pub fn start_server(cluster: &Status, server: &Node, listen: SocketAddrV4, mib: 
     ];
     // The log of an earlier one must not be mistaken for this one's.
     server.run("clearing the server's log", ["rm", "-f", SERVER_LOG])?;
-    let mut process = server.spawn(Exec::new(argv).detach().log("remoteswap-server"))?;
+    let (what, exec) = ("starting remoteswap-server", Exec::new(argv).detach());
+    let exec = exec.log("remoteswap-server");
+    let mut process = server.step(what, move |server| server.spawn(exec))?;
     let limit = cluster.scaled(SERVER_READY);
     let deadline = Instant::now() + limit;
     let failed = |detail: String| Error::Step {
-        what: "starting remoteswap-server".into(),
+        what: what.into(),
         node: server.name().into(),
         detail,
     };
@@ -170,13 +179,17 @@ pub fn start_server(cluster: &Status, server: &Node, listen: SocketAddrV4, mib: 
         }
     }
     let pid = process.pid().to_string();
-    server.push(Path::new(SERVER_PID), 0o644, &mut pid.as_bytes())
+    server.step(what, move |server| {
+        server.push(Path::new(SERVER_PID), 0o644, &mut pid.as_bytes())
+    })
 }
 
 /// Stops the memory server; returns when it is gone.
 pub fn stop_server(server: &Node) -> Result<()> {
     let script = format!(
-        "pid=$(cat {SERVER_PID}) && kill $pid && while kill -0 $pid 2>/dev/null; do sleep 0.02; done"
+        "pid=$(cat {SERVER_PID}) && kill $pid || exit 1
+        timeout {SERVER_END_S} sh -c \"while kill -0 $pid; do sleep 0.02; done\" 2>/dev/null
+        ! kill -0 $pid 2>/dev/null || {{ echo it has not ended >&2; exit 1; }}"
     );
     server
         .run("stopping remoteswap-server", ["sh", "-c", &script])
@@ -245,7 +258,11 @@ pub(crate) fn pairs(text: &str) -> BTreeMap<String, String> {
 }
 
 pub(crate) fn text(node: &Node, path: &str) -> Result<String> {
-    let mut bytes = Vec::new();
-    node.pull(Path::new(path), &mut bytes)?;
+    let what = format!("reading {path}");
+    let path = PathBuf::from(path);
+    let bytes = node.step(&what, move |node| {
+        let mut bytes = Vec::new();
+        node.pull(&path, &mut bytes).map(|()| bytes)
+    })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

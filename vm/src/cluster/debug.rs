@@ -1,11 +1,15 @@
 //! A node's kernel seen from outside: QEMU's stub for gdb, the serial console.
 
+use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use nix::fcntl::{Flock, FlockArg};
 use serde_json::json;
 
 use crate::cluster::node::Node;
+use crate::cluster::rundir::node_lock;
 use crate::console;
 use crate::error::{Error, IoContext, Result};
 
@@ -14,6 +18,7 @@ use crate::error::{Error, IoContext, Result};
 pub struct DebugStub {
     node: Node,
     socket: PathBuf,
+    _alone: Flock<File>,
 }
 
 impl DebugStub {
@@ -50,9 +55,14 @@ pub(crate) fn module_file(run_dir: &Path, name: &str) -> Option<PathBuf> {
 }
 
 impl Node {
-    /// Opens a stub for gdb. The node's processors stop when gdb connects.
+    /// Opens a stub for gdb, for one at a time. The node's processors stop when
+    /// gdb connects.
     pub fn debug(&self) -> Result<DebugStub> {
         let socket = self.run_dir().join(format!("{}.gdb", self.name()));
+        // QEMU has one, and would take it from whoever has it.
+        let at_once = FlockArg::LockExclusiveNonblock;
+        let alone = node_lock(self.run_dir(), self.name(), "gdb", at_once)?
+            .ok_or_else(|| Error::BadOption(format!("somebody else has gdb on {}", self.name())))?;
         let said = self.monitor(&format!(
             "gdbserver unix:{},server=on,wait=off",
             socket.display()
@@ -67,16 +77,18 @@ impl Node {
         Ok(DebugStub {
             node: self.clone(),
             socket,
+            _alone: alone,
         })
     }
 
-    /// The modules it has loaded, of those that came from this host.
-    pub fn loaded_modules(&self) -> Result<Vec<LoadedModule>> {
+    /// The modules it has loaded, of those that came from this host, if it says
+    /// so within `limit`.
+    pub fn loaded_modules(&self, limit: Duration) -> Result<Vec<LoadedModule>> {
         // The file is one that has to be read at once.
         let script = "cd /sys/module && for text in */sections/.text; do
             [ ! -e $text ] || echo ${text%%/*} $(cat $text)
         done";
-        let said = self.run("looking for modules", ["sh", "-c", script])?;
+        let said = self.run_within(limit, "looking for modules", ["sh", "-c", script])?;
         let loaded = said.lines().filter_map(|line| {
             let (name, text) = line.split_once(' ')?;
             Some(LoadedModule {

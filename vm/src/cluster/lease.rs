@@ -12,7 +12,7 @@ use std::thread;
 use rapidswap_progress::{Reporter, Step};
 
 use crate::cluster::Cluster;
-use crate::cluster::node::unexpected;
+use crate::cluster::node::{unexpected, unsent};
 use crate::cluster::programs;
 use crate::cluster::request;
 use crate::collect;
@@ -85,9 +85,13 @@ impl Lease {
     /// Leaves the cluster running.
     pub(crate) fn commit(self, up_s: f64, link_s: f64, swap: bool) -> Result<()> {
         self.say(&LeaseOrder::Commit { up_s, link_s, swap })?;
-        match self.hear()? {
-            LeaseReport::Committed => Ok(()),
-            other => Err(self.failed(other)),
+        loop {
+            match self.hear()? {
+                LeaseReport::Committed => return Ok(()),
+                // Of a cluster that is kept though one of its nodes failed.
+                LeaseReport::Booted(_) | LeaseReport::BootFailed { .. } => {}
+                other => return Err(self.failed(other)),
+            }
         }
     }
 
@@ -112,7 +116,7 @@ impl Lease {
     }
 
     fn say(&self, order: &LeaseOrder) -> Result<()> {
-        request::send(&self.stream, order, &[]).map_err(|_| Error::SupervisorGone)
+        request::send(&self.stream, order, &[]).map_err(unsent)
     }
 
     fn hear(&self) -> Result<LeaseReport> {

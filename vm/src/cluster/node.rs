@@ -18,6 +18,15 @@ use crate::console;
 use crate::error::{Error, IoContext, Result};
 use crate::fault::Fault;
 use crate::supervisor::SOCKET;
+use crate::wait;
+
+/// How long any step may take by which a cluster is brought up or changed. Many
+/// times what the longest takes on the slowest kernel and a busy host: it is
+/// for a node that hangs and does not say so.
+const STEP: Duration = Duration::from_secs(300);
+
+/// How long a node may take to say how it is, before its kernel's patience.
+pub(crate) const ANSWER: Duration = Duration::from_secs(15);
 
 /// A node: something that runs commands, takes files, has a console and can
 /// be stopped for a while.
@@ -66,14 +75,51 @@ impl Node {
         Process::start(self.connect()?, &self.name, exec)
     }
 
-    /// Runs a command that has to succeed; gives its standard output as text.
-    /// `what` says what it is for, should it fail.
+    /// Does with it what it does not come back from if the node hangs, for no
+    /// longer than `limit`; `what` says what it is.
+    pub(crate) fn within<T: Send + 'static>(
+        &self,
+        what: &str,
+        limit: Duration,
+        act: impl FnOnce(&Node) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let node = self.clone();
+        wait::within(limit, move || act(&node)).unwrap_or_else(|| {
+            Err(Error::Hangs {
+                node: self.name.clone(),
+                what: what.to_owned(),
+                limit,
+            })
+        })
+    }
+
+    /// The same for a step.
+    pub(crate) fn step<T: Send + 'static>(
+        &self,
+        what: &str,
+        act: impl FnOnce(&Node) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.within(what, STEP, act)
+    }
+
+    /// Runs a command that takes moments and has to succeed; gives its standard
+    /// output as text. `what` says what it is for, should it fail.
     pub fn run<I, S>(&self, what: &str, argv: I) -> Result<String>
     where
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
-        let output = self.exec(argv)?;
+        self.run_within(STEP, what, argv)
+    }
+
+    /// The same of one that may take as long as `limit`.
+    pub(crate) fn run_within<I, S>(&self, limit: Duration, what: &str, argv: I) -> Result<String>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let exec = Exec::new(argv);
+        let output = self.within(what, limit, move |node| node.spawn(exec)?.output())?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
@@ -104,7 +150,7 @@ impl Node {
             path: path.to_owned(),
             mode,
         };
-        request::send(&connection, &request, &[far.as_fd()]).map_err(|_| Error::SupervisorGone)?;
+        request::send(&connection, &request, &[far.as_fd()]).map_err(unsent)?;
         drop(far);
         let mut near = File::from(near);
         match io::copy(data, &mut near) {
@@ -128,7 +174,7 @@ impl Node {
             node: self.name.clone(),
             path: path.to_owned(),
         };
-        request::send(&connection, &request, &[far.as_fd()]).map_err(|_| Error::SupervisorGone)?;
+        request::send(&connection, &request, &[far.as_fd()]).map_err(unsent)?;
         drop(far);
         let copied = io::copy(&mut File::from(near), sink);
         // The node's own reason comes first: a cut file is its consequence.
@@ -215,7 +261,7 @@ pub(crate) fn connect(run_dir: &Path, cluster: &str) -> Result<UnixStream> {
 
 /// One question, one answer.
 pub(crate) fn ask(connection: &UnixStream, request: &Request) -> Result<Reply> {
-    request::send(connection, request, &[]).map_err(|_| Error::SupervisorGone)?;
+    request::send(connection, request, &[]).map_err(unsent)?;
     match reply(connection)? {
         reply @ (Reply::Done | Reply::Status(_) | Reply::Names(_) | Reply::Value(_)) => Ok(reply),
         other => Err(failed(other)),
@@ -250,7 +296,50 @@ pub(crate) fn failed(reply: Reply) -> Error {
     }
 }
 
+/// The error of a request that cannot be sent: requests are text, and not every
+/// path is.
+pub(crate) fn unsent(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::InvalidData => Error::BadOption(format!("cannot ask for that: {error}")),
+        _ => Error::SupervisorGone,
+    }
+}
+
 /// The error of an answer that cannot be read.
 pub(crate) fn unexpected(error: &io::Error) -> Error {
     Error::Supervisor(format!("the supervisor's answer cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_node_that_does_not_answer_is_not_waited_for_for_ever() {
+        let run = tempfile::tempdir().expect("a directory");
+        // Whoever is to answer takes no notice.
+        let _silent = UnixListener::bind(run.path().join(SOCKET)).expect("a socket");
+        let node = Node::new(run.path(), "default", "client");
+        let ran = node.run_within(Duration::from_millis(10), "setting up the link", ["true"]);
+        let error = ran.expect_err("nobody answers");
+        assert_eq!((error.exit_code(), error.node()), (95, Some("client")));
+        let text = error.to_string();
+        assert!(text.starts_with("node `client` does not answer: setting up the link is"));
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_is_refused() {
+        let run = tempfile::tempdir().expect("a directory");
+        let _supervisor = UnixListener::bind(run.path().join(SOCKET)).expect("a socket");
+        let node = Node::new(run.path(), "default", "client");
+        let path = Path::new(OsStr::from_bytes(b"/tmp/\xff"));
+        let pulled = node.pull(path, &mut Vec::new()).expect_err("no text");
+        let pushed = node.push(path, 0o644, &mut io::empty());
+        for error in [pulled, pushed.expect_err("no text")] {
+            let text = error.to_string();
+            assert!(text.contains("UTF-8"), "{text}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rapidswap_protocol::{Exec, ExitStatus, Output, WindowSize};
 
-use crate::cluster::node::{failed, unexpected};
+use crate::cluster::node::{failed, unexpected, unsent};
 use crate::cluster::request::{self, Control, Reply, Request};
 use crate::error::{Error, IoContext, Result};
 
@@ -41,7 +41,7 @@ impl Process {
             command: exec.into(),
         };
         let far = [far_stdin.as_fd(), far_stdout.as_fd(), far_stderr.as_fd()];
-        request::send(&connection, &request, &far).map_err(|_| Error::SupervisorGone)?;
+        request::send(&connection, &request, &far).map_err(unsent)?;
         let pid = match reply(&connection)? {
             Reply::Started { pid } => pid,
             other => return Err(failed(other)),

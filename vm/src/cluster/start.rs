@@ -59,7 +59,11 @@ pub(crate) fn start(mut plan: Plan, options: &UpOptions, reporter: &Reporter) ->
 fn is_of_the_nodes(error: &Error) -> bool {
     matches!(
         error,
-        Error::Boot { .. } | Error::NodeGone { .. } | Error::Step { .. } | Error::Agent(_)
+        Error::Boot { .. }
+            | Error::NodeGone { .. }
+            | Error::Step { .. }
+            | Error::Hangs { .. }
+            | Error::Agent(_)
     )
 }
 

@@ -128,7 +128,7 @@ pub struct Gone {
 
 impl Status {
     /// A limit that is meant for the release kernel and a link as fast as any.
-    pub(crate) fn scaled(&self, limit: Duration) -> Duration {
+    pub fn scaled(&self, limit: Duration) -> Duration {
         self.profile.scaled(limit) * self.kernel.patience()
     }
 

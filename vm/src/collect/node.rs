@@ -9,14 +9,10 @@ use serde_json::{Value, json};
 
 use super::Missing;
 use super::scripts::{ITEMS, Item};
-use crate::cluster::node::Node;
+use crate::cluster::node::{ANSWER, Node};
 use crate::console;
 use crate::error::{Error, IoContext, Result};
 use crate::wait::within;
-
-/// How long a node may take for one item. Its tasks alone are thousands of
-/// lines.
-const ANSWER: Duration = Duration::from_secs(15);
 
 /// How long a console may go on about tasks and memory, at the speed of an
 /// emulated UART.

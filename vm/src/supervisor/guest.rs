@@ -21,6 +21,7 @@ use crate::cluster::status::{Gone, NodeState, NodeStatus};
 use crate::console;
 use crate::error::{Error, IoContext, Result};
 use crate::outcome::Outcome;
+use crate::wait::within;
 use vm::Vm;
 
 /// What a node is.
@@ -81,12 +82,20 @@ impl Guest {
 
     /// Waits for the agent, and has it settle.
     fn greet(&self, deadline: Duration) -> Result<()> {
-        settle(&self.meet(deadline)?)
+        self.meet(deadline)?;
+        self.settle(deadline)
     }
 
     /// Has its agent settle.
-    pub(super) fn settle(&self) -> Result<()> {
-        settle(&self.agent()?)
+    pub(super) fn settle(&self, limit: Duration) -> Result<()> {
+        let agent = self.agent()?;
+        within(limit, move || settle(&agent)).unwrap_or_else(|| {
+            Err(Error::Hangs {
+                node: self.name.clone(),
+                what: "setting its clock".to_owned(),
+                limit,
+            })
+        })
     }
 
     /// Waits for the agent.

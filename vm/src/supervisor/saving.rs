@@ -29,19 +29,20 @@ pub(super) const PART: u32 = 6;
 /// Saves all nodes in `dir` and lets them go on; what came of it is an event.
 pub(super) fn start(shared: &Shared, dir: PathBuf) -> Result<()> {
     let (guests, events) = (shared.guests.clone(), shared.events.clone());
+    let deadline = shared.boot_deadline;
     spawn("save", move || {
-        let _ = events.send(Event::Saved(save(&guests, &dir)));
+        let _ = events.send(Event::Saved(save(&guests, &dir, deadline)));
     })
 }
 
-/// The outer error is of nodes that do not go on.
-fn save(guests: &[Arc<Guest>], dir: &Path) -> Result<Result<(), String>> {
+/// The outer error is of nodes that do not go on, in their time.
+fn save(guests: &[Arc<Guest>], dir: &Path, deadline: Duration) -> Result<Result<(), String>> {
     // At the same time, so that none waits for one that stands still.
     let stopped = guests.iter().try_for_each(|guest| guest.qmp()?.stop());
     let saved = stopped.and_then(|()| each(guests, |guest| store(guest, dir)));
     each(guests, |guest| {
         guest.qmp()?.cont()?;
-        guest.settle()
+        guest.settle(deadline)
     })?;
     Ok(saved.map_err(|error| error.to_string()))
 }

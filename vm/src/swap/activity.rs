@@ -7,13 +7,19 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
-use crate::cluster::node::Node;
+use crate::cluster::node::{ANSWER, Node};
 use crate::cluster::profile::CLIENT;
 use crate::cluster::status::NodeState;
 use crate::error::Result;
 use crate::swap;
 use crate::swap::latency::{FAULT, Spread};
 use crate::swap::reading::{Group, Memory, Reading};
+
+/// What a node is asked.
+const ASKED: &str = "saying what it does";
+
+/// How a node is that is up and does not answer.
+const SILENT: &str = "silent";
 
 /// All that a cluster's nodes say at one moment.
 #[derive(Clone, Debug)]
@@ -32,7 +38,7 @@ pub struct Activity {
     pub cluster: String,
     /// How long the time between was.
     pub seconds: f64,
-    /// How each node is, in one word.
+    /// How each node is, in one word; "silent" if it is up and does not answer.
     pub nodes: BTreeMap<String, String>,
     /// The node that swaps; `None` if it could not be asked.
     pub client: Option<Swapping>,
@@ -88,28 +94,39 @@ pub struct Serving {
 }
 
 impl Sample {
-    /// Asks all nodes that are up.
+    /// Asks all nodes that are up. One that does not answer is not waited for
+    /// for long.
     pub fn of(cluster: &Cluster) -> Result<Sample> {
         let status = cluster.status()?;
         let up = status.nodes.iter();
         let up = up.filter(|node| node.state == NodeState::Up);
         let (mut client, mut servers) = (None, BTreeMap::new());
         let mut taken = Instant::now();
-        for node in up.map(|node| cluster.known(&node.name)) {
-            // A node that goes just now is missing this once.
-            if node.name() == CLIENT {
-                client = Reading::of(&node).ok();
-                taken = Instant::now();
-            } else if let Ok(serving) = Serving::of(&node) {
-                servers.insert(node.name().to_owned(), serving);
-            }
-        }
         let states = status.nodes.iter();
         let states = states.map(|node| (node.name.clone(), node.state.word().to_owned()));
+        let mut states: BTreeMap<_, _> = states.collect();
+        let limit = status.scaled(ANSWER);
+        for node in up.map(|node| cluster.known(&node.name)) {
+            let name = node.name().to_owned();
+            // A node that goes just now is missing this once.
+            let said = if name == CLIENT {
+                let asked = node.within(ASKED, limit, |client| {
+                    Ok((Reading::of(client).ok(), Instant::now()))
+                });
+                asked.map(|said| (client, taken) = said)
+            } else {
+                let asked = node.within(ASKED, limit, |server| Ok(Serving::of(server).ok()));
+                let serving = asked.map(|said| said.map(|serving| (name.clone(), serving)));
+                serving.map(|serving| servers.extend(serving))
+            };
+            if said.is_err() {
+                states.insert(name, SILENT.to_owned());
+            }
+        }
         Ok(Sample {
             cluster: status.name.clone(),
             taken,
-            states: states.collect(),
+            states,
             client,
             servers,
         })

@@ -12,8 +12,10 @@ use nix::unistd::Pid;
 use rapidswap_tests::provoke::{Provoked, ends, ruin};
 use rapidswap_tests::rapidswap;
 use rapidswap_tests::scene::{Scene, options, scaled};
+use rapidswap_tests::wait::wait_until;
 use rapidswap_tests::watch::watch;
 use rapidswap_vm::{NodeState, Outcome};
+use serde_json::{Value, json};
 
 /// When the hang is noticed.
 const OVERDUE: Duration = Duration::from_secs(8);
@@ -98,6 +100,57 @@ fn hangs(scene: &Scene) -> Result<()> {
     let file = fs::read_to_string(collected.dir.join("missing.txt"))?;
     ensure!(file.lines().count() == collected.missing.len(), "{file}");
     Ok(())
+}
+
+/// How long it may take to be told that a node hangs: each is waited for once,
+/// and gdb is sooner content.
+const TOLD: Duration = Duration::from_secs(50);
+
+/// What one does with a node that hangs: look at its cluster, and at its kernel.
+fn is_looked_at(scene: &Scene) -> Result<()> {
+    let _hung = Provoked::new(&scene.server)?.fatal("HARDLOCKUP")?;
+    let ask = |words: &[&str]| -> Result<(i32, String, String)> {
+        let asked = Instant::now();
+        let output = rapidswap::run(&[&["--name", scene.cluster.name()], words].concat())?;
+        let took = asked.elapsed();
+        ensure!(took < scaled(TOLD)?, "{words:?} took {took:?}");
+        let [said, told] = [output.stdout, output.stderr].map(String::from_utf8);
+        Ok((output.status.code().context("a code")?, said?, told?))
+    };
+    wait_until("the node to hang", NOTICED, || {
+        let alive = ask(&["exec", "--timeout", "1s", "server", "--", "true"])?;
+        Ok((alive.0 == 124).then_some(()))
+    })?;
+    let hang = i32::from(Outcome::Hang.code());
+    let (code, said, _) = ask(&["status"])?;
+    ensure!(
+        code == hang && said.contains("\nserver does not answer: "),
+        "{said}"
+    );
+    let (code, said, _) = ask(&["status", "--json"])?;
+    let status: Value = serde_json::from_str(&said)?;
+    ensure!(
+        code == hang && status["silent"] == json!(["server"]),
+        "{said}"
+    );
+    ensure!(status["counters"]["pages_stored"] == 0, "{said}");
+    let (code, said, _) = ask(&["top", "--once", "--json", "--interval", "100ms"])?;
+    let activity: Value = serde_json::from_str(&said)?;
+    let nodes = json!({ "client": "up", "server": "silent" });
+    ensure!(code == 0 && activity["nodes"] == nodes, "{said}");
+    // Where it hangs is what gdb is for.
+    let (code, said, told) = ask(&["gdb", "server", "--", "-batch", "-ex", "bt"])?;
+    ensure!(code == 0 && said.contains("lkdtm"), "{said}{told}");
+    ensure!(
+        told.contains("gdb does not know the node's modules"),
+        "{told}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_node_that_hangs_is_told_of_and_looked_at() -> Result<()> {
+    ruin(&options("test-hangs")?, is_looked_at)
 }
 
 #[test]

@@ -5,23 +5,37 @@ use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::sys::signal::{SigSet, Signal};
+use rapidswap_progress::Reporter;
 use rapidswap_vm::{Cluster, LoadedModule, Node, NodeState};
+
+/// How long a node may take to say which modules it has. Somebody waits, and
+/// whom gdb is for may well hang.
+const MODULES: Duration = Duration::from_secs(5);
 
 /// Runs gdb with the node's kernel and modules, stopped where they are, and
 /// lets the node go on when gdb ends.
-pub fn run(cluster: &Cluster, name: &str, arguments: Vec<OsString>) -> anyhow::Result<u8> {
+pub fn run(
+    cluster: &Cluster,
+    name: &str,
+    arguments: Vec<OsString>,
+    reporter: &Reporter,
+) -> anyhow::Result<u8> {
     let node = cluster.node(name)?;
     let status = cluster.status()?;
     let of = status.nodes.iter().find(|node| node.name == name);
     let was_up = of.is_some_and(|node| node.state == NodeState::Up);
-    // A node that does not answer has modules that nobody knows of.
     let modules = match was_up {
-        true => node.loaded_modules().unwrap_or_default(),
-        false => Vec::new(),
+        true => node.loaded_modules(status.scaled(MODULES)),
+        false => Ok(Vec::new()),
     };
+    let modules = modules.unwrap_or_else(|error| {
+        reporter.note(&format!("gdb does not know the node's modules: {error}"));
+        Vec::new()
+    });
     let stub = node.debug()?;
     // Ctrl-C is gdb's: it stops the node.
     SigSet::from_iter([Signal::SIGINT]).thread_block()?;

@@ -89,7 +89,7 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
             let cluster = Cluster::attach(&name)?;
             let report = cluster.report()?;
             output::report(&report, json)?;
-            Ok(output::outcome(&report.status, &cluster.faults()?).code())
+            Ok(output::outcome(&report, &cluster.faults()?).code())
         }
         Command::Exec {
             node,
@@ -148,7 +148,9 @@ fn run(args: Args, reporter: &Reporter) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::Console { node } => console::run(&Cluster::attach(&name)?.node(&node)?),
-        Command::Gdb { node, arguments } => gdb::run(&Cluster::attach(&name)?, &node, arguments),
+        Command::Gdb { node, arguments } => {
+            gdb::run(&Cluster::attach(&name)?, &node, arguments, reporter)
+        }
         Command::Parity { json, cap } => {
             let parity = Cluster::attach(&name)?.parity(&cap)?;
             output::report(&parity, json)?;

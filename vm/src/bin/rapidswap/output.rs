@@ -7,7 +7,7 @@ use rapidswap_cli::print;
 use rapidswap_protocol::Error as AgentError;
 use rapidswap_vm::clean::Cleaned;
 use rapidswap_vm::doctor::Finding;
-use rapidswap_vm::{Error, NodeState, Outcome, Size, Splat, Status, human_readable};
+use rapidswap_vm::{Error, NodeState, Outcome, Report, Size, Splat, human_readable};
 use serde::Serialize;
 
 /// The exit status for an error.
@@ -20,15 +20,21 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 /// How a cluster is, as an outcome: what became of the first node that is
-/// gone, or whether a kernel complained of what is on no list.
-pub fn outcome(status: &Status, faults: &[Splat]) -> Outcome {
-    let gone = status.nodes.iter().find_map(|node| match &node.state {
-        NodeState::Gone(gone) => Some(gone.outcome),
-        _ => None,
-    });
+/// gone, or whether a kernel complained of what is on no list, or a node does not
+/// answer.
+pub fn outcome(report: &Report, faults: &[Splat]) -> Outcome {
+    let gone = report
+        .status
+        .nodes
+        .iter()
+        .find_map(|node| match &node.state {
+            NodeState::Gone(gone) => Some(gone.outcome),
+            _ => None,
+        });
     match gone {
         Some(outcome) => outcome,
         None if !faults.is_empty() => Outcome::GuestSplat,
+        None if !report.silent.is_empty() => Outcome::Hang,
         None => Outcome::Passed,
     }
 }
