@@ -4,7 +4,7 @@
 
 use anyhow::{Result, ensure};
 use rapidswap_tests::arrangement::Arrangement;
-use rapidswap_tests::guest::Guest;
+use rapidswap_tests::kernel_log::Mark;
 use rapidswap_tests::limit::Limit;
 use rapidswap_tests::scene::on_cluster;
 use rapidswap_tests::swap_area::Backing;
@@ -27,18 +27,14 @@ const POPULATES: [&str; 10] = [
 /// In one group of three it goes wrong on a kernel that does not look again.
 const GROUPS: u32 = 12;
 
-fn out_of_memory(guest: &Guest) -> Result<usize> {
-    Ok(guest.ok(&["dmesg"])?.matches("invoked oom-killer").count())
-}
-
 fn fill_new_groups(swap: &Arrangement<'_>) -> Result<()> {
-    let before = out_of_memory(swap.client)?;
+    let mark = Mark::new(swap.client)?;
     for _ in 0..GROUPS {
         let limit = Limit::new(swap.client, 16)?;
         let output = limit.run(&POPULATES)?;
         ensure!(output.status.success(), "{}", output.status);
     }
-    let times = out_of_memory(swap.client)? - before;
+    let times = mark.count("invoked oom-killer")?;
     ensure!(times == 0, "out of memory {times} times in {GROUPS} groups");
     Ok(())
 }
