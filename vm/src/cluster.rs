@@ -69,13 +69,15 @@ impl Cluster {
         options.validate()?;
         let base = rundir::base();
         rundir::sweep(&base);
-        if rundir::presence(&base, &options.name)? == Presence::Live {
+        // One that only somebody looks at has no supervisor. Who else has the name
+        // refuses it in the end.
+        let cluster = Cluster::named(&options.name);
+        if cluster.connect().is_ok() {
             return Err(Error::AlreadyUp(options.name.clone()));
         }
         // Until the cluster runs, and then it says itself what it needs.
         let _in_use = clean::in_use()?;
         let plan = prepare(options, reporter)?;
-        let cluster = Cluster::named(&options.name);
         let outcome = cluster.come_up(plan, options, reporter);
         if outcome.is_err()
             && options.keep

@@ -8,7 +8,7 @@ use rapidswap_progress::Reporter;
 use serde_json::Value;
 
 use crate::cluster::kernels::NodeKernel;
-use crate::cluster::node::Node;
+use crate::cluster::node::{Node, STEP};
 use crate::cluster::profile::{Address, Profile};
 use crate::error::{Error, Result};
 
@@ -91,15 +91,23 @@ fn pairs(ends: &[End]) -> Vec<(&End, &End)> {
         .collect()
 }
 
-/// Does something with all of them at once; the first that failed says why,
-/// since others may only have waited for it.
+/// Does something with all of them at once. Of those that failed one that is gone
+/// or hangs says why, else the first, since others may only have waited for it.
 fn together<T: Sync, R: Send>(all: &[T], act: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
     thread::scope(|scope| {
         let running: Vec<_> = all.iter().map(|one| scope.spawn(|| act(one))).collect();
         let ended = running.into_iter().map(|one| one.join());
-        ended
+        let (done, failed): (Vec<_>, Vec<_>) = ended
             .map(|one| one.unwrap_or(Err(Error::SupervisorGone)))
-            .collect()
+            .partition(|one| one.is_ok());
+        let is_cause =
+            |error: &Error| matches!(error, Error::NodeGone { .. } | Error::Hangs { .. });
+        let mut failed: Vec<_> = failed.into_iter().filter_map(Result::err).collect();
+        match failed.iter().position(is_cause) {
+            Some(cause) => Err(failed.swap_remove(cause)),
+            None if !failed.is_empty() => Err(failed.swap_remove(0)),
+            None => done.into_iter().collect(),
+        }
     })
 }
 
@@ -142,10 +150,12 @@ pub(crate) fn set_up(node: &Node, profile: &Profile, address: Address) -> Result
 
 /// One side of what `rxe-setup` does with the node that listens at `listener`.
 fn half(node: &Node, what: &[&str], listener: Address, deadline: Duration) -> Result<Value> {
+    let limit = deadline;
     let (listener, deadline) = (listener.ip.to_string(), deadline.as_secs().to_string());
     let rest = [&listener, "--deadline", &deadline];
     let argv = [RXE_SETUP].iter().chain(what).chain(&rest);
-    let said = node.run("proving the link", argv)?;
+    // It keeps its time by itself.
+    let said = node.run_within(limit + STEP, "proving the link", argv)?;
     let last = said.lines().last().unwrap_or("");
     serde_json::from_str(last).map_err(|_| Error::Step {
         what: "proving the link".into(),

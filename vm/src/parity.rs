@@ -112,12 +112,13 @@ fn report<'a>(
     let device = profile.of(node.name()).and_then(|end| end.device.as_ref());
     argv.extend(device.map(|device| format!("--device={device}")));
     argv.extend(caps.map(|cap| format!("--cap={}", cap.limit)));
-    let output = node.exec(argv)?;
+    let what = "asking for the device's limits";
+    let output = node.step(what, move |node| node.exec(argv))?;
     // One that offers too little is reported all the same.
     let mut reports: Vec<Report> = serde_json::from_slice(&output.stdout).unwrap_or_default();
     if reports.is_empty() {
         return Err(Error::Step {
-            what: "asking for the device's limits".into(),
+            what: what.into(),
             node: node.name().into(),
             detail: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         });

@@ -50,7 +50,7 @@ impl Cluster {
             silent: Vec::new(),
             status: status.clone(),
         };
-        let limit = status.scaled(ANSWER);
+        let limit = status.patient(ANSWER);
         for node in up.map(|node| self.known(&node.name)) {
             let name = node.name().to_owned();
             let said = if name == CLIENT {

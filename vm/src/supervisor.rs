@@ -70,8 +70,8 @@ enum Event {
     LeaseEnded,
     /// A client asked for the end and waits for it.
     Down(UnixStream),
-    /// A client wants a node's processes killed.
-    Kill(usize),
+    /// A client wants a node's processes killed, and to know when they are.
+    Kill(usize, Sender<()>),
     /// A signal asked for the end.
     Signal,
 }
@@ -238,13 +238,13 @@ fn dispatch(
                     reason,
                 });
             }
-            Event::Kill(index) => {
-                // In this order: whoever asked waits for the second.
+            Event::Kill(index, done) => {
                 children.kill(index);
                 shared.guests[index].lost(Gone {
                     outcome: Outcome::InfrastructureFailed,
                     reason: "it was killed on request".into(),
                 });
+                let _ = done.send(());
             }
             Event::Qmp(index, event) => shared.guests[index].observe(&event),
             Event::Lease(LeaseOrder::Save(dir)) => saving::start(shared, dir)?,

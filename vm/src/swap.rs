@@ -162,7 +162,11 @@ pub fn start_server(cluster: &Status, server: &Node, listen: SocketAddrV4, mib: 
     loop {
         // Its end is awaited; its line is looked for meanwhile.
         let ended = process.wait_timeout(Duration::from_millis(20))?;
-        let log = text(server, SERVER_LOG).unwrap_or_default();
+        let log = match text(server, SERVER_LOG) {
+            Err(error @ Error::Hangs { .. }) => return Err(error),
+            // There is none yet.
+            other => other.unwrap_or_default(),
+        };
         let said = || log.lines().map(str::trim).collect::<Vec<_>>().join("; ");
         if let Some(status) = ended {
             return Err(failed(format!("{status}: {}", said())));

@@ -1,6 +1,7 @@
 //! Waiting for what nothing announces, and asking what may never answer.
 
-use std::sync::mpsc::channel;
+use std::panic::resume_unwind;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,17 +35,27 @@ pub(crate) fn wait_until<T>(
 /// Does `work` on a thread of its own and waits for it no longer than
 /// `limit`; `None` if it is not done by then. It is left to itself in that
 /// case, and ends when what it waits for does.
+///
+/// # Panics
+///
+/// If it does, or there is no room for a thread.
 pub fn within<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let (sender, result) = channel();
-    let thread = thread::Builder::new().name("within".into()).spawn(move || {
+    let thread = thread::spawn(move || {
         // Nobody waits any more when the receiver is gone.
         let _ = sender.send(work());
     });
-    thread.ok()?;
-    result.recv_timeout(limit).ok()
+    match result.recv_timeout(limit) {
+        Ok(done) => Some(done),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => resume_unwind(panic),
+            Ok(()) => None,
+        },
+    }
 }
 
 #[cfg(test)]

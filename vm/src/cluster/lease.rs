@@ -85,10 +85,23 @@ impl Lease {
     /// Leaves the cluster running.
     pub(crate) fn commit(self, up_s: f64, link_s: f64, swap: bool) -> Result<()> {
         self.say(&LeaseOrder::Commit { up_s, link_s, swap })?;
+        match self.hear()? {
+            LeaseReport::Committed => Ok(()),
+            other => Err(self.failed(other)),
+        }
+    }
+
+    /// Leaves the cluster running though it is not what it was to be. Nodes that
+    /// boot late, or fail as well, are no news.
+    fn keep(&self) -> Result<()> {
+        self.say(&LeaseOrder::Commit {
+            up_s: 0.0,
+            link_s: 0.0,
+            swap: false,
+        })?;
         loop {
             match self.hear()? {
                 LeaseReport::Committed => return Ok(()),
-                // Of a cluster that is kept though one of its nodes failed.
                 LeaseReport::Booted(_) | LeaseReport::BootFailed { .. } => {}
                 other => return Err(self.failed(other)),
             }
@@ -107,8 +120,8 @@ impl Lease {
             Ok(()) => Ok(self),
             Err(error) => {
                 collect::keep_failure(&Cluster::named(&self.name), &self.name, reporter);
-                if keep {
-                    self.commit(0.0, 0.0, false)?;
+                if let Some(Err(lost)) = keep.then(|| self.keep()) {
+                    reporter.note(&format!("the cluster cannot be kept: {lost}"));
                 }
                 Err(error)
             }

@@ -23,9 +23,10 @@ use crate::wait;
 /// How long any step may take by which a cluster is brought up or changed. Many
 /// times what the longest takes on the slowest kernel and a busy host: it is
 /// for a node that hangs and does not say so.
-const STEP: Duration = Duration::from_secs(300);
+pub(crate) const STEP: Duration = Duration::from_secs(300);
 
-/// How long a node may take to say how it is, before its kernel's patience.
+/// How long a node may take to say how it is. However patient one is with its
+/// kernel, that is less than a step.
 pub(crate) const ANSWER: Duration = Duration::from_secs(15);
 
 /// A node: something that runs commands, takes files, has a console and can

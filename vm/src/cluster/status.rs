@@ -127,9 +127,15 @@ pub struct Gone {
 }
 
 impl Status {
+    /// How long what takes the release kernel so long may take this one, whatever
+    /// the link.
+    pub fn patient(&self, limit: Duration) -> Duration {
+        limit * self.kernel.patience()
+    }
+
     /// A limit that is meant for the release kernel and a link as fast as any.
-    pub fn scaled(&self, limit: Duration) -> Duration {
-        self.profile.scaled(limit) * self.kernel.patience()
+    pub(crate) fn scaled(&self, limit: Duration) -> Duration {
+        self.patient(self.profile.scaled(limit))
     }
 
     /// Every node with its address on the link, the client first.

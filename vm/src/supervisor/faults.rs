@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, channel};
 
 use super::relay::Relay;
 use super::switch::Switch;
@@ -112,11 +112,13 @@ pub(super) fn inject(fault: Fault, shared: &Shared, events: &Sender<Event>) -> R
         Fault::Pause(node) => shared.known(&node)?.pause(),
         Fault::Resume(node) => shared.known(&node)?.resume(),
         Fault::Kill(node) => {
-            let guest = shared.known(&node)?;
+            shared.known(&node)?;
             let index = shared.guests.iter().position(|other| other.name == node);
             // Only the main thread knows for certain whose a process id is.
-            let _ = events.send(Event::Kill(index.unwrap_or_default()));
-            guest.wait_gone();
+            let (done, killed) = channel();
+            let _ = events.send(Event::Kill(index.unwrap_or_default(), done));
+            // A supervisor that ends kills them all.
+            let _ = killed.recv();
             Ok(())
         }
         Fault::Reset(node) => shared.known(&node)?.reset(shared.boot_deadline),

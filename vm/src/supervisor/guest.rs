@@ -189,13 +189,6 @@ impl Guest {
         !waited.unwrap_or_else(|e| e.into_inner()).1.timed_out()
     }
 
-    /// Waits until it is gone.
-    pub(super) fn wait_gone(&self) {
-        let state = self.state.lock().unwrap_or_else(|e| e.into_inner());
-        let gone = |state: &mut NodeState| !matches!(state, NodeState::Gone(_));
-        drop(self.changed.wait_while(state, gone));
-    }
-
     fn become_state(&self, next: impl FnOnce(&NodeState) -> Option<NodeState>) {
         let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(next) = next(&state) {

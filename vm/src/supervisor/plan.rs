@@ -169,6 +169,11 @@ impl LeaseReport {
         match error {
             Error::AlreadyUp(_) => LeaseReport::AlreadyUp,
             Error::Boot { node, reason, tail } => LeaseReport::BootFailed { node, reason, tail },
+            Error::Hangs { ref node, .. } => LeaseReport::BootFailed {
+                node: node.clone(),
+                reason: error.to_string(),
+                tail: String::new(),
+            },
             other => LeaseReport::Failed(other.to_string()),
         }
     }

@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread;
+use std::time::Duration;
 
 use nix::libc::SIGKILL;
 use rapidswap_protocol::{Agent, Error as AgentError, Exec, Handle, WindowSize};
@@ -22,7 +23,11 @@ use crate::error::Error;
 /// Takes connections for as long as the supervisor lives.
 pub(super) fn accept(listener: &UnixListener, shared: &Arc<Shared>, events: &Sender<Event>) {
     for stream in listener.incoming() {
-        let Ok(stream) = stream else { continue };
+        let Ok(stream) = stream else {
+            // Nothing tells when there are descriptors again.
+            thread::sleep(Duration::from_millis(100));
+            continue;
+        };
         let (shared, events) = (Arc::clone(shared), events.clone());
         // Without a thread the connection is dropped, which the client sees.
         let _ = thread::Builder::new()

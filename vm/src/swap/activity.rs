@@ -105,7 +105,7 @@ impl Sample {
         let states = status.nodes.iter();
         let states = states.map(|node| (node.name.clone(), node.state.word().to_owned()));
         let mut states: BTreeMap<_, _> = states.collect();
-        let limit = status.scaled(ANSWER);
+        let limit = status.patient(ANSWER);
         for node in up.map(|node| cluster.known(&node.name)) {
             let name = node.name().to_owned();
             // A node that goes just now is missing this once.

@@ -148,12 +148,16 @@ impl MemoryGroup {
             "for pid in $(cat {directory}/cgroup.procs); do kill -9 $pid 2>/dev/null; done; \
              rmdir {directory} 2>/dev/null"
         );
+        let what = format!("removing memory group {}", self.name);
         let gone = wait_until(REMOVAL, || {
-            let status = self.node.exec(["sh", "-c", &script])?.status;
-            Ok(status.success().then_some(()))
+            let script = script.clone();
+            let output = self
+                .node
+                .step(&what, move |node| node.exec(["sh", "-c", &script]))?;
+            Ok(output.status.success().then_some(()))
         })?;
         gone.ok_or_else(|| Error::Step {
-            what: format!("removing memory group {}", self.name),
+            what,
             node: self.node.name().into(),
             detail: format!("it is still in use after {} s", REMOVAL.as_secs()),
         })

@@ -11,10 +11,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rapidswap_tests::provoke::{Provoked, ends, ruin};
 use rapidswap_tests::rapidswap;
-use rapidswap_tests::scene::{Scene, options, scaled};
+use rapidswap_tests::scene::{Scene, kernel_variant, options, scaled};
 use rapidswap_tests::wait::wait_until;
 use rapidswap_tests::watch::watch;
-use rapidswap_vm::{NodeState, Outcome};
+use rapidswap_vm::wait::within;
+use rapidswap_vm::{Cluster, NodeState, Outcome};
 use serde_json::{Value, json};
 
 /// When the hang is noticed.
@@ -102,18 +103,42 @@ fn hangs(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// How long it may take to be told that a node hangs: each is waited for once,
-/// and gdb is sooner content.
+/// How long it may take to be told that a node hangs: `top` asks it twice.
 const TOLD: Duration = Duration::from_secs(50);
+
+/// A command that its node does not even start.
+fn is_interrupted(scene: &Scene) -> Result<()> {
+    let words = [
+        "--name",
+        scene.cluster.name(),
+        "exec",
+        "server",
+        "--",
+        "true",
+    ];
+    let mut exec = rapidswap::command(&words).spawn()?;
+    let pid = exec.id();
+    // One thread asks, one waits for signals.
+    wait_until("the command to be asked for", NOTICED, || {
+        let threads = fs::read_dir(format!("/proc/{pid}/task"))?.count();
+        Ok((threads > 2).then_some(()))
+    })?;
+    kill(Pid::from_raw(pid as i32), Signal::SIGINT)?;
+    let ended = within(NOTICED, move || exec.wait());
+    let code = ended.context("it waits for its node")??.code();
+    ensure!(code == Some(130), "{code:?}");
+    Ok(())
+}
 
 /// What one does with a node that hangs: look at its cluster, and at its kernel.
 fn is_looked_at(scene: &Scene) -> Result<()> {
     let _hung = Provoked::new(&scene.server)?.fatal("HARDLOCKUP")?;
     let ask = |words: &[&str]| -> Result<(i32, String, String)> {
-        let asked = Instant::now();
-        let output = rapidswap::run(&[&["--name", scene.cluster.name()], words].concat())?;
-        let took = asked.elapsed();
-        ensure!(took < scaled(TOLD)?, "{words:?} took {took:?}");
+        let mut command = rapidswap::command(&["--name", scene.cluster.name()]);
+        command.args(words);
+        let limit = TOLD * kernel_variant()?.patience();
+        let output = within(limit, move || command.output());
+        let output = output.with_context(|| format!("{words:?} has not ended"))??;
         let [said, told] = [output.stdout, output.stderr].map(String::from_utf8);
         Ok((output.status.code().context("a code")?, said?, told?))
     };
@@ -121,6 +146,7 @@ fn is_looked_at(scene: &Scene) -> Result<()> {
         let alive = ask(&["exec", "--timeout", "1s", "server", "--", "true"])?;
         Ok((alive.0 == 124).then_some(()))
     })?;
+    is_interrupted(scene)?;
     let hang = i32::from(Outcome::Hang.code());
     let (code, said, _) = ask(&["status"])?;
     ensure!(
@@ -138,9 +164,9 @@ fn is_looked_at(scene: &Scene) -> Result<()> {
     let activity: Value = serde_json::from_str(&said)?;
     let nodes = json!({ "client": "up", "server": "silent" });
     ensure!(code == 0 && activity["nodes"] == nodes, "{said}");
-    // Where it hangs is what gdb is for.
+    // What it does there is what gdb is for.
     let (code, said, told) = ask(&["gdb", "server", "--", "-batch", "-ex", "bt"])?;
-    ensure!(code == 0 && said.contains("lkdtm"), "{said}{told}");
+    ensure!(code == 0 && said.contains("#0 "), "{said}{told}");
     ensure!(
         told.contains("gdb does not know the node's modules"),
         "{told}"
@@ -151,6 +177,31 @@ fn is_looked_at(scene: &Scene) -> Result<()> {
 #[test]
 fn a_node_that_hangs_is_told_of_and_looked_at() -> Result<()> {
     ruin(&options("test-hangs")?, is_looked_at)
+}
+
+#[test]
+fn a_commit_that_hangs_is_a_bad_one() -> Result<()> {
+    const HANG: &str = "insmod /rapidswap/modules/lkdtm.ko; \
+        echo HARDLOCKUP >/sys/kernel/debug/provoke-crash/DIRECT";
+    let name = "test-hangs";
+    let step = [
+        "bisect-run",
+        "--name",
+        name,
+        "--memory",
+        "256M",
+        "--no-link",
+    ];
+    let command = ["--timeout", "3s", "--", "sh", "-c", HANG];
+    let output = rapidswap::run(&[&step[..], &command].concat())?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(1), "{said}");
+    ensure!(
+        said.contains("this commit is bad: the command took too long"),
+        "{said}"
+    );
+    ensure!(Cluster::attach(name).is_err(), "the cluster is left");
+    Ok(())
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use std::io::{self, Read, Write};
 use std::process;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, Once, OnceLock};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, Once};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 use rapidswap_vm::{Error, Exec, ExitStatus, Node, ProcessHandle};
@@ -81,7 +81,7 @@ impl Foreground {
         node: &Node,
         exec: Exec,
         limit: Option<Duration>,
-        streams: Streams<impl Write, impl Write + Send + 'static>,
+        streams: Streams<impl Write + Send + 'static, impl Write + Send + 'static>,
     ) -> Result<Ended, Error> {
         let tty = exec.tty.is_some();
         let mut signals = SigSet::from_iter(FORWARDED);
@@ -89,78 +89,81 @@ impl Foreground {
             signals.add(Signal::SIGWINCH);
         }
         // Before any thread starts, so that only the one that waits gets them.
-        let blocked = signals.thread_block();
-        let timer = limit.map(Timer::start);
-        let mut process = node.spawn(exec)?;
-        if let Some(timer) = &timer {
-            // Set once, here.
-            let _ = timer.handle.set(process.handle());
+        if signals.thread_block().is_ok() {
+            static TAKER: Once = Once::new();
+            TAKER.call_once(|| drop(thread::spawn(move || forward(signals))));
         }
-        let _raw = if tty { Raw::enter() } else { None };
-        if blocked.is_ok() {
-            forward_to(process.handle(), signals);
-        }
-        if let Some(stdin) = process.stdin.take().filter(|_| streams.stdin) {
-            thread::spawn(move || pump(io::stdin(), stdin));
-        }
-        let (stdout, stderr) = (process.stdout.try_clone(), process.stderr.try_clone());
-        let (Ok(stdout), Ok(stderr)) = (stdout, stderr) else {
-            return Err(Error::SupervisorGone);
-        };
-        let errors = thread::spawn(move || pump(stderr, streams.stderr));
-        if !pump(stdout, streams.stdout) {
-            // Dropped, the command is killed.
-            return Ok(Ended::Unread);
-        }
-        let _ = errors.join();
-        let status = process.wait()?;
-        match timer.is_some_and(Timer::expired) {
-            true => Ok(Ended::TimedOut),
-            false => Ok(Ended::Status(status)),
-        }
-    }
-}
-
-/// Ends a command that takes too long.
-struct Timer {
-    /// The command, once it runs.
-    handle: Arc<OnceLock<ProcessHandle>>,
-    done: Sender<()>,
-    thread: JoinHandle<bool>,
-}
-
-impl Timer {
-    fn start(limit: Duration) -> Timer {
-        let handle = Arc::new(OnceLock::<ProcessHandle>::new());
-        let (command, (done, waits)) = (Arc::clone(&handle), channel());
-        let thread = thread::spawn(move || {
-            let passes = |time| waits.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
-            if !passes(limit) {
-                return false;
-            }
-            for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-                let Some(handle) = command.get() else { break };
-                handle.signal(signal as i32);
-                if !passes(GRACE) {
-                    return true;
+        let (node, (steps, seen)) = (node.clone(), channel());
+        // Its node may neither start nor end it: nobody waits for that here.
+        thread::spawn(move || {
+            let ended = to_its_end(&node, exec, streams, &steps);
+            let _ = steps.send(Step::Ended(ended));
+        });
+        let mut command: Option<(ProcessHandle, Option<Raw>)> = None;
+        let mut until = limit.map(|limit| Instant::now() + limit);
+        let mut ends = [Signal::SIGTERM, Signal::SIGKILL].into_iter();
+        let mut is_late = false;
+        loop {
+            match next(&seen, until) {
+                Ok(Step::Started(handle)) => {
+                    if let Ok(mut foremost) = FOREMOST.lock() {
+                        *foremost = Some(handle.clone());
+                    }
+                    command = Some((handle, if tty { Raw::enter() } else { None }));
+                }
+                Ok(Step::Ended(ended)) if is_late => return ended.map(|_| Ended::TimedOut),
+                Ok(Step::Ended(ended)) => return ended,
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::SupervisorGone),
+                Err(RecvTimeoutError::Timeout) => {
+                    // What is left of it ends with this process, if its node can.
+                    let (Some((handle, _)), Some(signal)) = (&command, ends.next()) else {
+                        return Ok(Ended::TimedOut);
+                    };
+                    handle.signal(signal as i32);
+                    (is_late, until) = (true, Some(Instant::now() + GRACE));
                 }
             }
-            // Its node neither starts nor ends it, and ends it with this
-            // process as soon as it can.
-            process::exit(TIMED_OUT.into());
-        });
-        Timer {
-            handle,
-            done,
-            thread,
         }
     }
+}
 
-    /// Whether the time had passed when the command ended.
-    fn expired(self) -> bool {
-        drop(self.done);
-        self.thread.join().unwrap_or(false)
+/// What a command does.
+enum Step {
+    Started(ProcessHandle),
+    Ended(Result<Ended, Error>),
+}
+
+/// The next step, if it comes in time.
+fn next(steps: &Receiver<Step>, until: Option<Instant>) -> Result<Step, RecvTimeoutError> {
+    match until {
+        Some(until) => steps.recv_timeout(until.saturating_duration_since(Instant::now())),
+        None => steps.recv().map_err(|_| RecvTimeoutError::Disconnected),
     }
+}
+
+/// Starts a command and carries its streams to their ends.
+fn to_its_end(
+    node: &Node,
+    exec: Exec,
+    streams: Streams<impl Write, impl Write + Send + 'static>,
+    steps: &Sender<Step>,
+) -> Result<Ended, Error> {
+    let mut process = node.spawn(exec)?;
+    let _ = steps.send(Step::Started(process.handle()));
+    if let Some(stdin) = process.stdin.take().filter(|_| streams.stdin) {
+        thread::spawn(move || pump(io::stdin(), stdin));
+    }
+    let (stdout, stderr) = (process.stdout.try_clone(), process.stderr.try_clone());
+    let (Ok(stdout), Ok(stderr)) = (stdout, stderr) else {
+        return Err(Error::SupervisorGone);
+    };
+    let errors = thread::spawn(move || pump(stderr, streams.stderr));
+    if !pump(stdout, streams.stdout) {
+        // Dropped, the command is killed.
+        return Ok(Ended::Unread);
+    }
+    let _ = errors.join();
+    Ok(Ended::Status(process.wait()?))
 }
 
 /// Copies to the end at once what arrives; whether all of it was taken.
@@ -185,15 +188,7 @@ fn pump(mut from: impl Read, mut to: impl Write) -> bool {
     }
 }
 
-/// From now on signals are for this command. One thread takes them all.
-fn forward_to(handle: ProcessHandle, signals: SigSet) {
-    static TAKER: Once = Once::new();
-    if let Ok(mut foremost) = FOREMOST.lock() {
-        *foremost = Some(handle);
-    }
-    TAKER.call_once(|| drop(thread::spawn(move || forward(signals))));
-}
-
+/// Passes signals on. Before there is a command they end this process.
 fn forward(signals: SigSet) {
     while let Ok(signal) = signals.wait() {
         let Ok(foremost) = FOREMOST.lock() else {
@@ -201,8 +196,9 @@ fn forward(signals: SigSet) {
         };
         match (signal, &*foremost) {
             (Signal::SIGWINCH, Some(handle)) => handle.resize(terminal::size()),
+            (Signal::SIGWINCH, None) => {}
             (other, Some(handle)) => handle.signal(other as i32),
-            (_, None) => {}
+            (other, None) => process::exit(128 + other as i32),
         }
     }
 }

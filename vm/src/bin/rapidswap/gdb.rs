@@ -29,7 +29,7 @@ pub fn run(
     let of = status.nodes.iter().find(|node| node.name == name);
     let was_up = of.is_some_and(|node| node.state == NodeState::Up);
     let modules = match was_up {
-        true => node.loaded_modules(status.scaled(MODULES)),
+        true => node.loaded_modules(status.patient(MODULES)),
         false => Ok(Vec::new()),
     };
     let modules = modules.unwrap_or_else(|error| {

@@ -281,7 +281,7 @@ mod tests {
         assert!(matches!(event, Event::Qmp(0, qmp::Event::GuestPanicked)));
         guest.observe(&qmp::Event::GuestPanicked);
         // Nor does it restart.
-        guest.wait_gone();
+        assert!(guest.await_gone(SOON));
         assert_eq!(guest.state(), NodeState::Gone(panicked()));
         assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
     }
