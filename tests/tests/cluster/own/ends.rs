@@ -132,7 +132,7 @@ fn is_interrupted(scene: &Scene) -> Result<()> {
 
 /// What one does with a node that hangs: look at its cluster, and at its kernel.
 fn is_looked_at(scene: &Scene) -> Result<()> {
-    let _hung = Provoked::new(&scene.server)?.fatal("HARDLOCKUP")?;
+    let _hung = Provoked::again(&scene.server).load_fatal("halts")?;
     let ask = |words: &[&str]| -> Result<(i32, String, String)> {
         let mut command = rapidswap::command(&["--name", scene.cluster.name()]);
         command.args(words);
