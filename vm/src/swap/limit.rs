@@ -16,6 +16,9 @@ const MEMORY: &str = "/sys/fs/cgroup/memory";
 /// How long the group's last memory and processes may take to go.
 const REMOVAL: Duration = Duration::from_secs(10);
 
+/// How long its usage may change all the time.
+const SETTLED: Duration = Duration::from_secs(10);
+
 /// A memory group in a node. Remove it with [`MemoryGroup::remove`].
 #[derive(Debug)]
 pub struct MemoryGroup {
@@ -96,8 +99,27 @@ impl MemoryGroup {
     /// How much of its memory is paged out. Exact, where that of `memory.stat`
     /// may be some dozen pages off for two seconds.
     pub fn paged_out(&self) -> Result<Size> {
-        let all = self.charged("memory.memsw.usage_in_bytes")?.bytes();
-        Ok(Size::from_bytes(all.saturating_sub(self.usage()?.bytes())))
+        // What a processor has charged beforehand is in both, and may be given
+        // back in between: both are of one moment if neither has changed after.
+        let files = ["memory.usage_in_bytes", "memory.memsw.usage_in_bytes"];
+        let [usage, all] = files.map(|file| self.file(file));
+        let argv = ["cat", &usage, &all, &usage, &all];
+        let same = wait_until(SETTLED, || {
+            let text = self.node.run("reading the memory usage", argv)?;
+            let counts: Vec<u64> = text.lines().filter_map(|line| line.parse().ok()).collect();
+            match counts[..] {
+                [usage, all, again, all_again] if (usage, all) == (again, all_again) => {
+                    Ok(Some(Size::from_bytes(all.saturating_sub(usage))))
+                }
+                [_, _, _, _] => Ok(None),
+                _ => Err(Error::NotASize(text)),
+            }
+        })?;
+        same.ok_or_else(|| Error::Step {
+            what: "reading the memory usage".into(),
+            node: self.node.name().into(),
+            detail: "it does not stay the same".into(),
+        })
     }
 
     fn charged(&self, file: &str) -> Result<Size> {
