@@ -150,12 +150,11 @@ pub(crate) fn set_up(node: &Node, profile: &Profile, address: Address) -> Result
 
 /// One side of what `rxe-setup` does with the node that listens at `listener`.
 fn half(node: &Node, what: &[&str], listener: Address, deadline: Duration) -> Result<Value> {
-    let limit = deadline;
-    let (listener, deadline) = (listener.ip.to_string(), deadline.as_secs().to_string());
-    let rest = [&listener, "--deadline", &deadline];
+    let (address, seconds) = (listener.ip.to_string(), deadline.as_secs().to_string());
+    let rest = [&address, "--deadline", &seconds];
     let argv = [RXE_SETUP].iter().chain(what).chain(&rest);
     // It keeps its time by itself.
-    let said = node.run_within(limit + STEP, "proving the link", argv)?;
+    let said = node.run_within(deadline + STEP, "proving the link", argv)?;
     let last = said.lines().last().unwrap_or("");
     serde_json::from_str(last).map_err(|_| Error::Step {
         what: "proving the link".into(),

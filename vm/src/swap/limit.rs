@@ -93,7 +93,12 @@ impl MemoryGroup {
 
     /// How much of its memory is not paged out.
     pub fn usage(&self) -> Result<Size> {
-        self.charged("memory.usage_in_bytes")
+        let file = self.file("memory.usage_in_bytes");
+        let text = self.node.run("reading the memory usage", ["cat", &file])?;
+        let bytes = text.trim().parse();
+        bytes
+            .map(Size::from_bytes)
+            .map_err(|_| Error::NotASize(text))
     }
 
     /// How much of its memory is paged out. Exact, where that of `memory.stat`
@@ -120,15 +125,6 @@ impl MemoryGroup {
             node: self.node.name().into(),
             detail: "it does not stay the same".into(),
         })
-    }
-
-    fn charged(&self, file: &str) -> Result<Size> {
-        let file = self.file(file);
-        let text = self.node.run("reading the memory usage", ["cat", &file])?;
-        let bytes = text.trim().parse();
-        bytes
-            .map(Size::from_bytes)
-            .map_err(|_| Error::NotASize(text))
     }
 
     fn write_limit(&self, bytes: &str) -> Result<()> {
