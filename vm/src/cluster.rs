@@ -1,5 +1,6 @@
 //! A cluster from the outside.
 
+mod answers;
 pub(crate) mod debug;
 pub(crate) mod kernels;
 pub(crate) mod lease;

@@ -8,9 +8,8 @@ use remoteswap_logic::slots::PAGE_BYTES;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
-use crate::cluster::node::ANSWER;
-use crate::cluster::profile::CLIENT;
-use crate::cluster::status::{NodeState, Status};
+use crate::cluster::node::Node;
+use crate::cluster::status::Status;
 use crate::error::Result;
 use crate::size::human_readable;
 use crate::swap::{self, Counters};
@@ -41,36 +40,23 @@ impl Cluster {
     /// for, and one that does not answer is not for long.
     pub fn report(&self) -> Result<Report> {
         let status = self.status()?;
-        let up = status.nodes.iter();
-        let up = up.filter(|node| node.state == NodeState::Up);
-        let mut report = Report {
-            counters: None,
-            module: None,
-            servers: BTreeMap::new(),
-            silent: Vec::new(),
-            status: status.clone(),
+        let client = |client: &Node| {
+            (
+                swap::counters(client).ok(),
+                swap::module_status(client).ok(),
+            )
         };
-        let limit = status.patient(ANSWER);
-        for node in up.map(|node| self.known(&node.name)) {
-            let name = node.name().to_owned();
-            let said = if name == CLIENT {
-                let asked = node.within(ASKED, limit, |client| {
-                    Ok((
-                        swap::counters(client).ok(),
-                        swap::module_status(client).ok(),
-                    ))
-                });
-                asked.map(|said| (report.counters, report.module) = said)
-            } else {
-                let asked = node.within(ASKED, limit, |server| Ok(swap::server_stats(server).ok()));
-                let stats = asked.map(|stats| stats.map(|stats| (name.clone(), stats)));
-                stats.map(|stats| report.servers.extend(stats))
-            };
-            if said.is_err() {
-                report.silent.push(name);
-            }
-        }
-        Ok(report)
+        let said = self.ask_all(&status, ASKED, client, |server| {
+            swap::server_stats(server).ok()
+        });
+        let (counters, module) = said.client.unwrap_or_default();
+        Ok(Report {
+            counters,
+            module,
+            servers: said.servers,
+            silent: said.silent,
+            status,
+        })
     }
 }
 
@@ -126,7 +112,7 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::status::{Gone, NodeStatus};
+    use crate::cluster::status::{Gone, NodeState, NodeStatus};
     use crate::outcome::Outcome;
     use crate::supervisor::plan;
 

@@ -7,9 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::cluster::Cluster;
-use crate::cluster::node::{ANSWER, Node};
-use crate::cluster::profile::CLIENT;
-use crate::cluster::status::NodeState;
+use crate::cluster::node::Node;
 use crate::error::Result;
 use crate::swap;
 use crate::swap::latency::{FAULT, Spread};
@@ -98,37 +96,21 @@ impl Sample {
     /// for long.
     pub fn of(cluster: &Cluster) -> Result<Sample> {
         let status = cluster.status()?;
-        let up = status.nodes.iter();
-        let up = up.filter(|node| node.state == NodeState::Up);
-        let (mut client, mut servers) = (None, BTreeMap::new());
-        let mut taken = Instant::now();
         let states = status.nodes.iter();
         let states = states.map(|node| (node.name.clone(), node.state.word().to_owned()));
         let mut states: BTreeMap<_, _> = states.collect();
-        let limit = status.patient(ANSWER);
-        for node in up.map(|node| cluster.known(&node.name)) {
-            let name = node.name().to_owned();
-            // A node that goes just now is missing this once.
-            let said = if name == CLIENT {
-                let asked = node.within(ASKED, limit, |client| {
-                    Ok((Reading::of(client).ok(), Instant::now()))
-                });
-                asked.map(|said| (client, taken) = said)
-            } else {
-                let asked = node.within(ASKED, limit, |server| Ok(Serving::of(server).ok()));
-                let serving = asked.map(|said| said.map(|serving| (name.clone(), serving)));
-                serving.map(|serving| servers.extend(serving))
-            };
-            if said.is_err() {
-                states.insert(name, SILENT.to_owned());
-            }
-        }
+        let client = |client: &Node| (Reading::of(client).ok(), Instant::now());
+        // A node that goes just now is missing this once.
+        let said = cluster.ask_all(&status, ASKED, client, |server| Serving::of(server).ok());
+        let silent = said.silent.into_iter();
+        states.extend(silent.map(|name| (name, SILENT.to_owned())));
+        let (client, taken) = said.client.unwrap_or((None, Instant::now()));
         Ok(Sample {
             cluster: status.name.clone(),
             taken,
             states,
             client,
-            servers,
+            servers: said.servers,
         })
     }
 
