@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -27,8 +28,9 @@ pub enum Command {
     Link(Link),
     /// READ and WRITE random data both ways and compare every byte.
     Prove(Prove),
-    /// READ and WRITE a page each way: is a link that was proved still there?
-    Ping(Sides),
+    /// READ and WRITE a page each way, and another one when asked whether the link
+    /// is still there: two machines that are saved in between need not connect again.
+    Hold(Hold),
     /// Compare the device's limits with those of the adapters it stands in for.
     Parity {
         /// Device; all there are unless given.
@@ -84,6 +86,17 @@ pub struct Prove {
     #[arg(long, default_value_t = 128,
           value_parser = clap::value_parser!(u32).range(i64::from(MIN_COUNT)..=i64::from(MAX_COUNT)))]
     pub count: u32,
+}
+
+#[derive(Args, Debug)]
+pub struct Hold {
+    #[command(flatten)]
+    pub sides: Sides,
+    /// Two FIFOs, of the side that connects: whoever reads the first gets what the
+    /// first page showed, whoever reads the second has the other one moved.
+    #[arg(long, value_names = ["FIRST", "SECOND"], num_args = 2, conflicts_with = "listen",
+          required_unless_present = "listen")]
+    pub reports: Vec<PathBuf>,
 }
 
 /// Which of the two sides this is.
@@ -150,7 +163,7 @@ mod tests {
     #[test]
     fn no_time_is_beyond_all_times() {
         let parsed = Cli::try_parse_from(
-            "x ping --listen 10.77.0.2 --deadline 18446744073709551615".split(' '),
+            "x hold --listen 10.77.0.2 --deadline 18446744073709551615".split(' '),
         );
         assert!(parsed.is_err_and(|error| error.to_string().contains("31536000")));
     }
@@ -173,10 +186,15 @@ mod tests {
         };
         let peer = Some("10.77.0.2:9399".parse().unwrap());
         assert_eq!((prove.sides.connect, prove.sides.deadline), (peer, 5));
-        let Command::Ping(ping) = parse("x ping --listen 10.77.0.2") else {
-            panic!("not a ping");
+        let Command::Hold(hold) = parse("x hold --listen 10.77.0.2") else {
+            panic!("nothing to hold");
         };
-        assert_eq!((ping.listen, ping.connect), (peer, None));
+        assert_eq!((hold.sides.listen, hold.sides.connect), (peer, None));
+        let Command::Hold(hold) = parse("x hold --connect 10.77.0.2 --reports a b") else {
+            panic!("nothing to hold");
+        };
+        assert_eq!(hold.sides.connect, peer);
+        assert_eq!(hold.reports, [PathBuf::from("a"), PathBuf::from("b")]);
         let Command::Parity {
             json: true, cap, ..
         } = parse("x parity --json --cap max_qp=8")
@@ -193,8 +211,11 @@ mod tests {
             "x prove --listen 10.0.0.1 --connect 10.0.0.1",
             "x prove --listen somewhere",
             "x prove --listen 10.0.0.1 --count 99",
-            "x ping",
-            "x ping --listen 10.0.0.1 --count 100",
+            "x hold",
+            "x hold --listen 10.0.0.1 --count 100",
+            "x hold --listen 10.0.0.1 --reports a b",
+            "x hold --connect 10.0.0.1 --reports a",
+            "x hold --connect 10.0.0.1",
             "x link --addr 10.0.0.1/24",
             "x link --dev eth0 --addr 10.0.0.1",
             "x link --dev eth0 --addr 10.0.0.1/33",

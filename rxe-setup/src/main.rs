@@ -4,6 +4,7 @@
 
 mod cli;
 mod exchange;
+mod hold;
 mod link;
 mod parity;
 mod peer;
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Link(options) => link::run(&options),
         Command::Prove(options) => prove::run(&options.sides, options.count),
-        Command::Ping(sides) => prove::run(&sides, 1),
+        Command::Hold(options) => hold::run(&options),
         Command::Parity { device, json, cap } => parity::run(device.as_deref(), json, &cap),
     };
     rapidswap_cli::finish("rxe-setup", done)

@@ -1,5 +1,6 @@
 //! One side of a proof: its memory, its connection, its turns.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,12 +16,37 @@ use crate::exchange::{Data, HELLO_LEN, Hello, NOTE_LEN, Note, PAGE, differences,
 
 /// Requests outstanding at once: as many READs as every adapter takes.
 const OUTSTANDING: u16 = 16;
-/// Notes a side receives at most.
+/// Notes that a side receives in a round at most.
 const NOTES: u16 = 2;
 /// Request numbers from here on are receives.
 const RECEIVE: u64 = 1 << 32;
 /// How often the connection's events are looked at while completions are awaited.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// How much two sides are to move over one connection. Both need the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// READs, and WRITEs, of each side in a round.
+    pub count: u32,
+    /// Rounds, each with pages of its own: what one has moved proves nothing in
+    /// the next.
+    pub rounds: u16,
+}
+
+impl Extent {
+    fn pages(&self) -> u32 {
+        self.count * u32::from(self.rounds)
+    }
+
+    fn pages_of(&self, round: u16) -> Range<u32> {
+        let first = u32::from(round) * self.count;
+        first..first + self.count
+    }
+
+    fn notes(&self) -> u16 {
+        self.rounds * NOTES
+    }
+}
 
 /// A READ or a WRITE of one page.
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +64,13 @@ pub struct Peer {
     open: Region,
     /// Pages that were READ, pages to WRITE, notes.
     own: Region,
-    count: u32,
+    extent: Extent,
     seed: u64,
     deadline: Instant,
     outstanding: u16,
+    /// Notes that have come, and those of them that were looked at.
     received: u16,
+    taken: u16,
     /// Why the connection is over.
     end: Option<&'static str>,
     /// A connection request that came in the middle of this attempt.
@@ -51,14 +79,20 @@ pub struct Peer {
 
 impl Peer {
     /// Prepares memory and queue pair on `id`.
-    pub fn new(id: Arc<Id>, channel: &EventChannel, count: u32, deadline: Instant) -> Result<Peer> {
+    pub fn new(
+        id: Arc<Id>,
+        channel: &EventChannel,
+        extent: Extent,
+        deadline: Instant,
+    ) -> Result<Peer> {
+        let notes = extent.notes();
         let domain = Domain::new(&id)?;
-        let queue = CompletionQueue::new(&domain, OUTSTANDING + NOTES + 2)?;
+        let queue = CompletionQueue::new(&domain, OUTSTANDING + notes + 2)?;
         let seed = random();
-        let pages = count as usize;
+        let pages = extent.pages() as usize;
         let open = Memory::map(2 * pages * PAGE)?;
         let own = Memory::map((2 * pages + 1) * PAGE)?;
-        for index in 0..count {
+        for index in 0..extent.pages() {
             let at = index as usize * PAGE;
             open.write(at, &page(seed, Data::Source, index))?;
             own.write(pages * PAGE + at, &page(seed, Data::Written, index))?;
@@ -70,21 +104,22 @@ impl Peer {
         let own = domain
             .register(&Arc::new(own), Access::Local)
             .context(memlock)?;
-        let connection = Connection::new(id, &domain, &queue, OUTSTANDING + 1, NOTES)?;
+        let connection = Connection::new(id, &domain, &queue, OUTSTANDING + 1, notes)?;
         let peer = Peer {
             connection,
             channel: channel.clone(),
             open,
             own,
-            count,
+            extent,
             seed,
             deadline,
             outstanding: 0,
             received: 0,
+            taken: 0,
             end: None,
             next_request: None,
         };
-        for n in 0..NOTES {
+        for n in 0..notes {
             let at = peer.note_at(n);
             peer.connection
                 .post_receive(RECEIVE + u64::from(n), &peer.own, at, NOTE_LEN)?;
@@ -93,7 +128,7 @@ impl Peer {
     }
 
     fn note_at(&self, n: u16) -> usize {
-        2 * self.count as usize * PAGE + usize::from(n) * 64
+        2 * self.extent.pages() as usize * PAGE + usize::from(n) * 64
     }
 
     fn hello(&self) -> [u8; HELLO_LEN] {
@@ -101,7 +136,7 @@ impl Peer {
         Hello {
             addr,
             rkey,
-            count: self.count,
+            count: self.extent.pages(),
             seed: self.seed,
         }
         .encode()
@@ -133,23 +168,37 @@ impl Peer {
 
     fn check(&self, hello: Option<Hello>) -> Result<Hello> {
         let hello = hello.context("the other side is not a proof of this version")?;
-        if hello.count != self.count {
-            bail!(
-                "the other side has --count {}, this one {}",
-                hello.count,
-                self.count
-            );
+        let pages = self.extent.pages();
+        if hello.count != pages {
+            bail!("the other side has {} pages, this one {pages}", hello.count);
         }
         Ok(hello)
     }
 
+    /// Gives it until then from now on.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+    }
+
+    /// Waits without a deadline, and without taking much of a processor, until
+    /// the other side says something.
+    pub fn rest(&mut self) -> Result<()> {
+        while self.received == self.taken {
+            std::thread::sleep(LOOK);
+            self.look(Instant::now())?;
+        }
+        Ok(())
+    }
+
     /// Reads and writes the other side's memory; wrong bytes among those read.
-    pub fn take_turn(&mut self, other: &Hello) -> Result<u64> {
-        let mut operations: Vec<Operation> = (0..self.count)
+    pub fn take_turn(&mut self, other: &Hello, round: u16) -> Result<u64> {
+        let range = self.extent.pages_of(round);
+        let mut operations: Vec<Operation> = range
+            .clone()
             .flat_map(|index| [Operation::Read(index), Operation::Write(index)])
             .collect();
         operations.shuffle(&mut rand::rng());
-        let pages = self.count as usize;
+        let pages = self.extent.pages() as usize;
         let remote = |n: usize| Remote {
             addr: other.addr + (n * PAGE) as u64,
             rkey: other.rkey,
@@ -175,18 +224,26 @@ impl Peer {
         while self.outstanding > 0 {
             self.pump()?;
         }
-        self.compare(&self.own, 0, other.seed, Data::Source)
+        self.compare(&self.own, 0, range, other.seed, Data::Source)
     }
 
     /// Wrong bytes among those the other side has written here.
-    pub fn check_written(&self, other: &Hello) -> Result<u64> {
-        self.compare(&self.open, self.count as usize, other.seed, Data::Written)
+    pub fn check_written(&self, other: &Hello, round: u16) -> Result<u64> {
+        let (first, range) = (self.extent.pages(), self.extent.pages_of(round));
+        self.compare(&self.open, first as usize, range, other.seed, Data::Written)
     }
 
-    fn compare(&self, region: &Region, first: usize, seed: u64, data: Data) -> Result<u64> {
+    fn compare(
+        &self,
+        region: &Region,
+        first: usize,
+        range: Range<u32>,
+        seed: u64,
+        data: Data,
+    ) -> Result<u64> {
         let mut bad = 0;
         let mut seen = [0; PAGE];
-        for index in 0..self.count {
+        for index in range {
             region
                 .memory()
                 .read((first + index as usize) * PAGE, &mut seen)?;
@@ -197,7 +254,7 @@ impl Peer {
 
     /// Tells the other side. That it has the note is known from its answer.
     pub fn post(&mut self, note: Note) -> Result<()> {
-        let at = self.note_at(NOTES);
+        let at = self.note_at(self.extent.notes());
         self.own.memory().write(at, &note.encode())?;
         self.connection.post_send(3, &self.own, at, NOTE_LEN)?;
         self.outstanding += 1;
@@ -213,13 +270,16 @@ impl Peer {
         Ok(())
     }
 
-    /// Waits for the other side's `n`th note, from 0.
-    pub fn receive(&mut self, n: u16) -> Result<Note> {
-        while self.received <= n {
+    /// Waits for the other side's next note.
+    pub fn receive(&mut self) -> Result<Note> {
+        while self.received == self.taken {
             self.pump()?;
         }
         let mut bytes = [0; NOTE_LEN];
-        self.own.memory().read(self.note_at(n), &mut bytes)?;
+        self.own
+            .memory()
+            .read(self.note_at(self.taken), &mut bytes)?;
+        self.taken += 1;
         Note::decode(&bytes).context("the other side's note makes no sense")
     }
 
@@ -238,30 +298,41 @@ impl Peer {
         Ok(())
     }
 
-    /// Takes in one completion. What completed before the end still counts.
+    /// Takes in one completion.
     fn pump(&mut self) -> Result<()> {
-        loop {
-            let soon = self.deadline.min(Instant::now() + LOOK);
-            let queue = self.connection.queue();
-            match (queue.wait(soon, "the other side does not answer"), self.end) {
-                (Ok(number), _) => return self.completed(number),
-                (Err(Error::TimedOut(_)), Some(why)) => bail!("{why}"),
-                (Err(Error::TimedOut(_)), None) if Instant::now() < self.deadline => {}
-                (Err(error), _) => return Err(error.into()),
-            }
-            if let Some(event) = self.channel.try_next()? {
-                self.heed(event);
+        while !self.look(self.deadline.min(Instant::now() + LOOK))? {
+            if Instant::now() >= self.deadline {
+                return Err(Error::TimedOut("the other side does not answer").into());
             }
         }
+        Ok(())
     }
 
-    fn completed(&mut self, number: u64) -> Result<()> {
+    /// Takes in one completion if there is one until then; whether there was.
+    /// What completed before the end still counts.
+    fn look(&mut self, until: Instant) -> Result<bool> {
+        let queue = self.connection.queue();
+        match (queue.wait(until, "nothing completed"), self.end) {
+            (Ok(number), _) => {
+                self.completed(number);
+                return Ok(true);
+            }
+            (Err(Error::TimedOut(_)), Some(why)) => bail!("{why}"),
+            (Err(Error::TimedOut(_)), None) => {}
+            (Err(error), _) => return Err(error.into()),
+        }
+        if let Some(event) = self.channel.try_next()? {
+            self.heed(event);
+        }
+        Ok(false)
+    }
+
+    fn completed(&mut self, number: u64) {
         if number >= RECEIVE {
             self.received += 1;
         } else {
             self.outstanding = self.outstanding.saturating_sub(1);
         }
-        Ok(())
     }
 
     /// Takes in one event.

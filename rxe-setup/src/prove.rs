@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use rapidswap_cli::{print, say};
 use rapidswap_verbs::{Event, EventChannel, EventKind, Id, dial};
 use serde::Serialize;
 
 use crate::cli::Sides;
-use crate::exchange::{Note, PAGE};
-use crate::peer::Peer;
+use crate::exchange::{Hello, Note, PAGE};
+use crate::peer::{Extent, Peer};
 use crate::sysfs::{ROOT, ports};
 
 /// Pause before another attempt: nothing tells when the other side is there.
@@ -28,7 +29,7 @@ const SLACK: Duration = Duration::from_secs(3);
 
 /// What a proof showed.
 #[derive(Debug, Serialize)]
-struct Report {
+pub struct Report {
     ok: bool,
     role: &'static str,
     device: String,
@@ -43,27 +44,47 @@ struct Report {
     counters: BTreeMap<String, u64>,
 }
 
-/// What both sides together found in one completed exchange.
+/// What both sides together found in one completed round.
 #[derive(Clone, Debug)]
-struct Findings {
-    device: String,
+pub struct Findings {
     bad_bytes: u64,
     seconds: f64,
 }
 
+/// Two sides that have completed their first round.
+#[derive(Debug)]
+pub struct Met {
+    /// This one.
+    pub peer: Peer,
+    /// Where the other one's memory is.
+    pub other: Hello,
+    /// The device that it is over.
+    pub device: String,
+    /// What the round showed.
+    pub found: Findings,
+    /// How many attempts it took.
+    pub attempts: u32,
+}
+
 /// The time that a proof has.
-#[derive(Clone, Copy)]
-struct Time {
+#[derive(Clone, Copy, Debug)]
+pub struct Time {
     deadline: Instant,
     attempt: Duration,
 }
 
 impl Time {
-    fn of(whole: Duration) -> Time {
+    /// As much from now on.
+    pub fn of(whole: Duration) -> Time {
         Time {
             deadline: Instant::now() + whole,
             attempt: ATTEMPT.max(whole / ATTEMPTS),
         }
+    }
+
+    /// When it is over.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// When an attempt that begins now ends.
@@ -75,49 +96,77 @@ impl Time {
 /// Proves the link and says how it went.
 pub fn run(sides: &Sides, count: u32) -> Result<()> {
     let time = Time::of(Duration::from_secs(sides.deadline));
-    watch(time.deadline + SLACK);
-    let (role, (findings, attempts)) = match (sides.listen, sides.connect) {
-        (Some(address), _) => ("listen", listen(address, count, time)?),
-        (_, Some(address)) => ("connect", connect(address, count, time)?),
-        (None, None) => bail!("neither --listen nor --connect was given"),
-    };
-    let report = Report {
-        ok: findings.bad_bytes == 0,
-        role,
-        counters: counters(&findings.device),
-        device: findings.device,
-        reads: count,
-        writes: count,
-        peer_reads: count,
-        peer_writes: count,
-        bytes_compared: 4 * u64::from(count) * PAGE as u64,
-        bad_bytes: findings.bad_bytes,
-        attempts,
-        seconds: findings.seconds,
-    };
+    let _watch = watch(time);
+    let met = meet(sides, Extent { count, rounds: 1 }, time)?;
+    let report = Report::of(role(sides), count, &met);
     print(serde_json::to_string(&report)?)?;
     tell(&report);
-    if report.ok {
-        Ok(())
-    } else {
-        bail!(
-            "{} of {} bytes arrived wrong: do not use this link",
-            report.bad_bytes,
-            report.bytes_compared
-        )
+    report.verdict()
+}
+
+/// Connects the two sides and has them complete their first round.
+pub fn meet(sides: &Sides, extent: Extent, time: Time) -> Result<Met> {
+    match (sides.listen, sides.connect) {
+        (Some(address), _) => listen(address, extent, time),
+        (_, Some(address)) => connect(address, extent, time),
+        (None, None) => bail!("neither --listen nor --connect was given"),
     }
 }
 
-/// Ends the process at `end` if it is still there: some calls into the kernel
-/// take no deadline (on iWARP, connecting waits for TCP).
-fn watch(end: Instant) {
-    std::thread::spawn(move || {
-        std::thread::sleep(end.saturating_duration_since(Instant::now()));
-        say(
-            "rxe-setup: no proof: the kernel does not come back from connecting or closing; see its log",
+/// What a side does.
+pub fn role(sides: &Sides) -> &'static str {
+    if sides.listen.is_some() {
+        "listen"
+    } else {
+        "connect"
+    }
+}
+
+impl Report {
+    /// Of the round of `count` pages that two sides have completed last.
+    pub fn of(role: &'static str, count: u32, met: &Met) -> Report {
+        Report {
+            ok: met.found.bad_bytes == 0,
+            role,
+            counters: counters(&met.device),
+            device: met.device.clone(),
+            reads: count,
+            writes: count,
+            peer_reads: count,
+            peer_writes: count,
+            bytes_compared: 4 * u64::from(count) * PAGE as u64,
+            bad_bytes: met.found.bad_bytes,
+            attempts: met.attempts,
+            seconds: met.found.seconds,
+        }
+    }
+
+    /// An error unless every byte was right.
+    pub fn verdict(&self) -> Result<()> {
+        ensure!(
+            self.ok,
+            "{} of {} bytes arrived wrong: do not use this link",
+            self.bad_bytes,
+            self.bytes_compared
         );
-        std::process::exit(1);
+        Ok(())
+    }
+}
+
+/// Ends the process if what this returns is still there some time after its end:
+/// some calls into the kernel take no deadline (on iWARP, connecting waits for TCP).
+pub fn watch(time: Time) -> Sender<()> {
+    let (over, ended) = mpsc::channel();
+    let left = (time.deadline + SLACK).saturating_duration_since(Instant::now());
+    std::thread::spawn(move || {
+        if ended.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+            say(
+                "rxe-setup: no proof: the kernel does not come back from connecting or closing; see its log",
+            );
+            std::process::exit(1);
+        }
     });
+    over
 }
 
 fn tell(report: &Report) {
@@ -151,14 +200,14 @@ fn counters(device: &str) -> BTreeMap<String, u64> {
         .unwrap_or_default()
 }
 
-fn connect(address: SocketAddr, count: u32, time: Time) -> Result<(Findings, u32)> {
+fn connect(address: SocketAddr, extent: Extent, time: Time) -> Result<Met> {
     let deadline = time.deadline;
     let mut attempts = 0;
     let mut why = None;
     loop {
         attempts += 1;
-        match attempt(address, count, time.attempt()) {
-            Ok(findings) => return Ok((findings, attempts)),
+        match attempt(address, extent, time.attempt()) {
+            Ok(met) => return Ok(Met { attempts, ..met }),
             // What the deadline cut short says less than the attempt before it.
             Err(error) if why.is_none() || Instant::now() < deadline => why = Some(error),
             Err(_) => {}
@@ -171,28 +220,40 @@ fn connect(address: SocketAddr, count: u32, time: Time) -> Result<(Findings, u32
     }
 }
 
-fn attempt(address: SocketAddr, count: u32, deadline: Instant) -> Result<Findings> {
+fn attempt(address: SocketAddr, extent: Extent, deadline: Instant) -> Result<Met> {
     let channel = EventChannel::new()?;
     let id = dial(&channel, address, deadline)?;
     let device = id.device().context("the connection has no device")?;
-    let mut peer = Peer::new(id, &channel, count, deadline)?;
+    let mut peer = Peer::new(id, &channel, extent, deadline)?;
     let other = peer.connect()?;
+    let found = lead(&mut peer, &other, 0)?;
+    Ok(Met {
+        peer,
+        other,
+        device,
+        found,
+        attempts: 1,
+    })
+}
+
+/// The part in a round of the side that connected.
+pub fn lead(peer: &mut Peer, other: &Hello, round: u16) -> Result<Findings> {
     let start = Instant::now();
     let mine = Note {
-        bad_read: peer.take_turn(&other)?,
+        bad_read: peer.take_turn(other, round)?,
         bad_written: 0,
     };
     peer.send(mine)?;
-    let theirs = peer.receive(0)?;
+    let theirs = peer.receive()?;
     let last = Note {
-        bad_written: peer.check_written(&other)?,
+        bad_written: peer.check_written(other, round)?,
         ..mine
     };
     peer.send(last)?;
-    Ok(findings(device, last, theirs, start))
+    Ok(findings(last, theirs, start))
 }
 
-fn listen(address: SocketAddr, count: u32, time: Time) -> Result<(Findings, u32)> {
+fn listen(address: SocketAddr, extent: Extent, time: Time) -> Result<Met> {
     let channel = EventChannel::new()?;
     let listener = Id::new(&channel)?;
     let listening = listener.bind(address).and_then(|()| listener.listen(4));
@@ -229,11 +290,11 @@ fn listen(address: SocketAddr, count: u32, time: Time) -> Result<(Findings, u32)
             Arc::new(id),
             &private_data,
             &channel,
-            count,
+            extent,
             end,
             &mut pending,
         ) {
-            Ok(findings) => return Ok((findings, attempts)),
+            Ok(met) => return Ok(Met { attempts, ..met }),
             Err(error) => last_error = Some(error),
         }
     }
@@ -243,39 +304,51 @@ fn answer(
     id: Arc<Id>,
     private_data: &[u8],
     channel: &EventChannel,
-    count: u32,
+    extent: Extent,
     deadline: Instant,
     pending: &mut Option<Event>,
-) -> Result<Findings> {
+) -> Result<Met> {
     let device = id.device().context("the connection has no device")?;
-    let mut peer = Peer::new(id, channel, count, deadline)?;
+    let mut peer = Peer::new(id, channel, extent, deadline)?;
     let exchange = |peer: &mut Peer| {
         let other = peer.accept(private_data)?;
-        let first = peer.receive(0)?;
-        let start = Instant::now();
-        let bad_written = peer.check_written(&other)?;
-        let mine = Note {
-            bad_read: peer.take_turn(&other)?,
-            bad_written,
-        };
-        peer.post(mine)?;
-        let last = peer.receive(1)?;
-        let theirs = Note {
-            bad_written: last.bad_written,
-            ..first
-        };
-        let found = findings(device, mine, theirs, start);
-        peer.part()?;
-        Ok(found)
+        let found = follow(peer, &other, 0)?;
+        if extent.rounds == 1 {
+            peer.part()?;
+        }
+        Ok((other, found))
     };
     let outcome = exchange(&mut peer);
     *pending = peer.next_request.take();
-    outcome
+    outcome.map(|(other, found)| Met {
+        peer,
+        other,
+        device,
+        found,
+        attempts: 1,
+    })
 }
 
-fn findings(device: String, mine: Note, theirs: Note, start: Instant) -> Findings {
+/// The part in a round of the side that listened.
+pub fn follow(peer: &mut Peer, other: &Hello, round: u16) -> Result<Findings> {
+    let first = peer.receive()?;
+    let start = Instant::now();
+    let bad_written = peer.check_written(other, round)?;
+    let mine = Note {
+        bad_read: peer.take_turn(other, round)?,
+        bad_written,
+    };
+    peer.post(mine)?;
+    let last = peer.receive()?;
+    let theirs = Note {
+        bad_written: last.bad_written,
+        ..first
+    };
+    Ok(findings(mine, theirs, start))
+}
+
+fn findings(mine: Note, theirs: Note, start: Instant) -> Findings {
     Findings {
-        device,
         bad_bytes: [
             mine.bad_read,
             mine.bad_written,

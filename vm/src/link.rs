@@ -1,10 +1,12 @@
 //! The RDMA link between the nodes: brought up and proved by `rxe-setup`,
 //! which runs in both of them, before anything is built on it.
 
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use rapidswap_progress::Reporter;
+use rapidswap_protocol::Exec;
 use serde_json::Value;
 
 use crate::cluster::kernels::NodeKernel;
@@ -19,8 +21,11 @@ pub(crate) const RXE_SETUP: &str = "/rapidswap/bin/rxe-setup";
 /// included.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// The same for one half of the check.
+/// The same for a page that is moved to see whether the link is still there.
 const CHECK_DEADLINE: Duration = Duration::from_secs(20);
+
+const PROVING: &str = "proving the link";
+const CHECKING: &str = "checking the link";
 
 /// A node and its address on the link.
 pub(crate) type End = (Node, Address);
@@ -47,7 +52,7 @@ pub(crate) fn prove(
         step.fraction(done as f64 / pairs.len() as f64);
         let sides = [(near, "--connect"), (far, "--listen")];
         let proofs = together(&sides, |(end, role)| {
-            half(&end.0, &["prove", role], far.1, deadline)
+            prove_half(&end.0, role, far.1, deadline)
         })?;
         for ((end, _), proof) in sides.iter().zip(&proofs) {
             total.add(proof);
@@ -69,19 +74,66 @@ pub(crate) fn prove(
     Ok(())
 }
 
-/// Has each two nodes move a page through the other's memory, over links that
-/// were proved before.
+/// Has each two nodes connect, move a page and stay connected, so that a check of
+/// them, saved and restored, needs neither a program nor a connection that is new.
+pub(crate) fn hold(ends: &[End], kernel: &NodeKernel) -> Result<()> {
+    let deadline = CHECK_DEADLINE * kernel.patience();
+    let seconds = deadline.as_secs().to_string();
+    for (near, far) in pairs(ends) {
+        let reports = reports(&far.0);
+        let mkfifo = ["mkfifo"]
+            .into_iter()
+            .chain(reports.iter().map(String::as_str));
+        near.0.run("preparing a check of the link", mkfifo)?;
+        let address = far.1.ip.to_string();
+        let half = [RXE_SETUP, "hold", "--deadline", &seconds];
+        let stand_by = half.into_iter().chain(["--listen", &address]);
+        let ask = half.into_iter().chain(["--connect", &address, "--reports"]);
+        let ask = ask.chain(reports.iter().map(String::as_str));
+        far.0.spawn(Exec::new(stand_by).detach())?;
+        near.0.spawn(Exec::new(ask).detach())?;
+        moved(&near.0, &reports[0], deadline)?;
+    }
+    Ok(())
+}
+
+/// Has each two nodes that [`hold`] a connection move a page over it.
 pub(crate) fn check(ends: &[End], kernel: &NodeKernel, reporter: &Reporter) -> Result<()> {
     let deadline = CHECK_DEADLINE * kernel.patience();
-    let step = reporter.step("link check", Duration::from_secs(1));
+    let step = reporter.step("link check", Duration::from_millis(200));
     for (near, far) in pairs(ends) {
-        let sides = [(near, "--connect"), (far, "--listen")];
-        together(&sides, |(end, role)| {
-            half(&end.0, &["ping", role], far.1, deadline)
-        })?;
+        moved(&near.0, &reports(&far.0)[1], deadline)?;
     }
     step.done("a READ and a WRITE each way");
     Ok(())
+}
+
+/// Where the near end of a pair says what the first page that it moved and what the
+/// second showed.
+fn reports(far: &Node) -> [String; 2] {
+    ["first", "second"].map(|round| format!("/run/rapidswap-{round}-page-{}", far.name()))
+}
+
+/// Reads one of these, and so has a page moved. It takes no program that a restored
+/// node would run for the first time.
+fn moved(near: &Node, report: &str, deadline: Duration) -> Result<()> {
+    let path = PathBuf::from(report);
+    // Twice, since nobody tells when what it waits for is itself gone.
+    let said = near.within(CHECKING, 2 * deadline, move |near| {
+        let mut said = Vec::new();
+        near.pull(&path, &mut said)?;
+        Ok(said)
+    })?;
+    let said = String::from_utf8_lossy(&said);
+    let report = report_in(near, CHECKING, &said)?;
+    match report["ok"].as_bool() {
+        Some(true) => Ok(()),
+        _ => Err(Error::Step {
+            what: CHECKING.into(),
+            node: near.name().into(),
+            detail: format!("{} wrong bytes", report["bad_bytes"]),
+        }),
+    }
 }
 
 /// Each two of them.
@@ -148,16 +200,20 @@ pub(crate) fn set_up(node: &Node, profile: &Profile, address: Address) -> Result
     node.run("setting up the link", link).map(drop)
 }
 
-/// One side of what `rxe-setup` does with the node that listens at `listener`.
-fn half(node: &Node, what: &[&str], listener: Address, deadline: Duration) -> Result<Value> {
+/// One side of the proof with the node that listens at `listener`.
+fn prove_half(node: &Node, role: &str, listener: Address, deadline: Duration) -> Result<Value> {
     let (address, seconds) = (listener.ip.to_string(), deadline.as_secs().to_string());
-    let rest = [&address, "--deadline", &seconds];
-    let argv = [RXE_SETUP].iter().chain(what).chain(&rest);
+    let argv = [RXE_SETUP, "prove", role, &address, "--deadline", &seconds];
     // It keeps its time by itself.
-    let said = node.run_within(deadline + STEP, "proving the link", argv)?;
+    let said = node.run_within(deadline + STEP, PROVING, argv)?;
+    report_in(node, PROVING, &said)
+}
+
+/// The report in what `rxe-setup` said.
+fn report_in(node: &Node, what: &str, said: &str) -> Result<Value> {
     let last = said.lines().last().unwrap_or("");
     serde_json::from_str(last).map_err(|_| Error::Step {
-        what: "proving the link".into(),
+        what: what.into(),
         node: node.name().into(),
         detail: format!("it said `{last}`"),
     })

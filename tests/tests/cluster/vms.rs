@@ -6,5 +6,6 @@ mod debugging;
 mod declines;
 mod faults;
 mod files;
+mod held_links;
 pub(crate) mod pauses;
 mod timeouts;

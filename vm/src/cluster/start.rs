@@ -113,7 +113,8 @@ fn boot(
     );
     let lease = lease.or_keep(cluster.judge(proved, reporter), keep, reporter)?;
     if let Some(saving) = saving {
-        save(&lease, &cluster, saving, reporter)?;
+        let checked = save(&lease, &cluster, &plan, saving, reporter);
+        return lease.or_keep(cluster.judge(checked, reporter), keep, reporter);
     }
     Ok(lease)
 }
@@ -143,10 +144,22 @@ fn nodes(plan: &Plan, step: (&str, Duration), reporter: &Reporter) -> Result<(Le
     Ok((lease, ready))
 }
 
-/// A state that cannot be saved is no reason to do without the cluster.
-fn save(lease: &Lease, cluster: &Cluster, saving: Saving<'_>, reporter: &Reporter) -> Result<()> {
+/// A state that cannot be saved is no reason to do without the cluster; a link that
+/// does not outlive it is.
+fn save(
+    lease: &Lease,
+    cluster: &Cluster,
+    plan: &Plan,
+    saving: Saving<'_>,
+    reporter: &Reporter,
+) -> Result<()> {
     let (step, started) = (reporter.step("save", SAVE), Instant::now());
-    let saved = lease.save(saving.path())?;
+    let ends = ends(cluster, plan)?;
+    let held = link::hold(&ends, &plan.kernel);
+    let saved = match &held {
+        Ok(()) => lease.save(saving.path())?,
+        Err(error) => Err(error.to_string()),
+    };
     let saved = match (saved, cluster.faults()?.is_empty()) {
         (Ok(()), true) => saving.finish().map_err(|error| error.to_string()),
         (Ok(()), false) => Err("a kernel has complained".into()),
@@ -159,5 +172,8 @@ fn save(lease: &Lease, cluster: &Cluster, saving: Saving<'_>, reporter: &Reporte
         ),
         Err(reason) => format!("not saved: {reason}"),
     });
-    Ok(())
+    match held {
+        Ok(()) => link::check(&ends, &plan.kernel, reporter),
+        Err(_) => Ok(()),
+    }
 }
