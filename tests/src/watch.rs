@@ -11,7 +11,6 @@ use rapidswap_kernel::Variant;
 use rapidswap_progress::Reporter;
 use rapidswap_vm::{Allowed, Collected, Fault, Node, NodeState, Outcome, TestRun, keep_failure};
 
-use crate::guest::Guest;
 use crate::leaks;
 use crate::scene::{Scene, kernel_variant, scaled};
 use crate::verdict::{Seen, Verdict};
@@ -200,8 +199,8 @@ fn look_for_leaks(node: &Node) -> Result<()> {
     if kernel_variant()? == Variant::Release {
         return Ok(());
     }
-    let guest = Guest::new(node.clone());
+    let node = node.clone();
     within("a search for leaks", scaled(LEAKS)?, move || {
-        leaks::look(&guest)
+        leaks::look_now_and_then(&node)
     })
 }
