@@ -24,6 +24,10 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// The same for a page that is moved to see whether the link is still there.
 const CHECK_DEADLINE: Duration = Duration::from_secs(20);
 
+/// Port of the first two nodes that hold a connection.
+const HOLD_PORT: u16 = 9450;
+
+/// What nodes are asked.
 const PROVING: &str = "proving the link";
 const CHECKING: &str = "checking the link";
 
@@ -79,13 +83,14 @@ pub(crate) fn prove(
 pub(crate) fn hold(ends: &[End], kernel: &NodeKernel) -> Result<()> {
     let deadline = CHECK_DEADLINE * kernel.patience();
     let seconds = deadline.as_secs().to_string();
-    for (near, far) in pairs(ends) {
+    for (index, (near, far)) in pairs(ends).into_iter().enumerate() {
         let reports = reports(&far.0);
         let mkfifo = ["mkfifo"]
             .into_iter()
             .chain(reports.iter().map(String::as_str));
         near.0.run("preparing a check of the link", mkfifo)?;
-        let address = far.1.ip.to_string();
+        // Of each pair another: the one before may have yet to stop listening.
+        let address = format!("{}:{}", far.1.ip, HOLD_PORT + index as u16);
         let half = [RXE_SETUP, "hold", "--deadline", &seconds];
         let stand_by = half.into_iter().chain(["--listen", &address]);
         let ask = half.into_iter().chain(["--connect", &address, "--reports"]);
