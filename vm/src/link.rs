@@ -29,6 +29,7 @@ const HOLD_PORT: u16 = 9450;
 
 /// What nodes are asked.
 const PROVING: &str = "proving the link";
+const HOLDING: &str = "preparing a check of the link";
 const CHECKING: &str = "checking the link";
 
 /// A node and its address on the link.
@@ -88,15 +89,16 @@ pub(crate) fn hold(ends: &[End], kernel: &NodeKernel) -> Result<()> {
         let mkfifo = ["mkfifo"]
             .into_iter()
             .chain(reports.iter().map(String::as_str));
-        near.0.run("preparing a check of the link", mkfifo)?;
+        near.0.run(HOLDING, mkfifo)?;
         // Of each pair another: the one before may have yet to stop listening.
         let address = format!("{}:{}", far.1.ip, HOLD_PORT + index as u16);
         let half = [RXE_SETUP, "hold", "--deadline", &seconds];
         let stand_by = half.into_iter().chain(["--listen", &address]);
         let ask = half.into_iter().chain(["--connect", &address, "--reports"]);
         let ask = ask.chain(reports.iter().map(String::as_str));
-        far.0.spawn(Exec::new(stand_by).detach())?;
-        near.0.spawn(Exec::new(ask).detach())?;
+        let (stand_by, ask) = (Exec::new(stand_by).detach(), Exec::new(ask).detach());
+        far.0.step(HOLDING, |far| far.spawn(stand_by))?;
+        near.0.step(HOLDING, |near| near.spawn(ask))?;
         moved(&near.0, &reports[0], deadline)?;
     }
     Ok(())
