@@ -3,13 +3,12 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::cli::{Hold, Sides};
 use crate::peer::Extent;
-use crate::prove::{Met, Report, Time, follow, lead, meet, role, watch};
+use crate::prove::{Met, Report, follow, in_time, lead, meet, role};
 
 /// One page when the two sides meet, one when they are asked again.
 const EXTENT: Extent = Extent {
@@ -50,13 +49,6 @@ fn stand_by(sides: &Sides) -> Result<()> {
     report(sides, &met).verdict()
 }
 
-/// Does something in the time that there is for it.
-fn in_time<T>(sides: &Sides, act: impl FnOnce(Time) -> Result<T>) -> Result<T> {
-    let time = Time::of(Duration::from_secs(sides.deadline));
-    let _watch = watch(time);
-    act(time)
-}
-
 /// Waits until somebody opens the FIFO to read it.
 fn reader(fifo: &Path) -> Result<File> {
     let opened = File::options().write(true).open(fifo);
@@ -65,13 +57,14 @@ fn reader(fifo: &Path) -> Result<File> {
 
 /// Tells whoever reads what came of a round, be it an error.
 fn answer(reader: &mut File, sides: &Sides, came: Result<Met>) -> Result<Met> {
+    let came = came.map(|met| (report(sides, &met), met));
     let said = match &came {
-        Ok(met) => serde_json::to_string(&report(sides, met))?,
+        Ok((report, _)) => serde_json::to_string(report)?,
         Err(error) => format!("{error:#}"),
     };
     writeln!(reader, "{said}").context("nobody reads what was found")?;
-    let met = came?;
-    report(sides, &met).verdict()?;
+    let (report, met) = came?;
+    report.verdict()?;
     Ok(met)
 }
 

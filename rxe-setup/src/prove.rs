@@ -75,7 +75,7 @@ pub struct Time {
 
 impl Time {
     /// As much from now on.
-    pub fn of(whole: Duration) -> Time {
+    fn of(whole: Duration) -> Time {
         Time {
             deadline: Instant::now() + whole,
             attempt: ATTEMPT.max(whole / ATTEMPTS),
@@ -95,13 +95,20 @@ impl Time {
 
 /// Proves the link and says how it went.
 pub fn run(sides: &Sides, count: u32) -> Result<()> {
+    in_time(sides, |time| {
+        let met = meet(sides, Extent { count, rounds: 1 }, time)?;
+        let report = Report::of(role(sides), count, &met);
+        print(serde_json::to_string(&report)?)?;
+        tell(&report);
+        report.verdict()
+    })
+}
+
+/// Does something in the time that a side has for it.
+pub fn in_time<T>(sides: &Sides, act: impl FnOnce(Time) -> Result<T>) -> Result<T> {
     let time = Time::of(Duration::from_secs(sides.deadline));
     let _watch = watch(time);
-    let met = meet(sides, Extent { count, rounds: 1 }, time)?;
-    let report = Report::of(role(sides), count, &met);
-    print(serde_json::to_string(&report)?)?;
-    tell(&report);
-    report.verdict()
+    act(time)
 }
 
 /// Connects the two sides and has them complete their first round.
@@ -155,7 +162,7 @@ impl Report {
 
 /// Ends the process if what this returns is still there some time after its end:
 /// some calls into the kernel take no deadline (on iWARP, connecting waits for TCP).
-pub fn watch(time: Time) -> Sender<()> {
+fn watch(time: Time) -> Sender<()> {
     let (over, ended) = mpsc::channel();
     let left = (time.deadline + SLACK).saturating_duration_since(Instant::now());
     std::thread::spawn(move || {
