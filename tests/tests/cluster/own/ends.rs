@@ -142,10 +142,11 @@ fn is_looked_at(scene: &Scene) -> Result<()> {
         let [said, told] = [output.stdout, output.stderr].map(String::from_utf8);
         Ok((output.status.code().context("a code")?, said?, told?))
     };
-    wait_until("the node to hang", NOTICED, || {
-        let alive = ask(&["exec", "--timeout", "1s", "server", "--", "true"])?;
+    let hangs_now = |node: &str| -> Result<Option<()>> {
+        let alive = ask(&["exec", "--timeout", "1s", node, "--", "true"])?;
         Ok((alive.0 == 124).then_some(()))
-    })?;
+    };
+    wait_until("the server to hang", NOTICED, || hangs_now("server"))?;
     is_interrupted(scene)?;
     let hang = i32::from(Outcome::Hang.code());
     let (code, said, _) = ask(&["status"])?;
@@ -153,13 +154,16 @@ fn is_looked_at(scene: &Scene) -> Result<()> {
         code == hang && said.contains("\nserver does not answer: "),
         "{said}"
     );
-    let (code, said, _) = ask(&["status", "--json"])?;
-    let status: Value = serde_json::from_str(&said)?;
-    ensure!(
-        code == hang && status["silent"] == json!(["server"]),
-        "{said}"
-    );
-    ensure!(status["counters"]["pages_stored"] == 0, "{said}");
+    let reported = || -> Result<(Value, Duration)> {
+        let asked = Instant::now();
+        let (code, said, _) = ask(&["status", "--json"])?;
+        let took = asked.elapsed();
+        ensure!(code == hang, "{said}");
+        Ok((serde_json::from_str(&said)?, took))
+    };
+    let (status, one) = reported()?;
+    ensure!(status["silent"] == json!(["server"]), "{status}");
+    ensure!(status["counters"]["pages_stored"] == 0, "{status}");
     let (code, said, _) = ask(&["top", "--once", "--json", "--interval", "100ms"])?;
     let activity: Value = serde_json::from_str(&said)?;
     let nodes = json!({ "client": "up", "server": "silent" });
@@ -171,6 +175,12 @@ fn is_looked_at(scene: &Scene) -> Result<()> {
         told.contains("gdb does not know the node's modules"),
         "{told}"
     );
+    let _both = Provoked::again(&scene.client).load_fatal("halts")?;
+    wait_until("the client to hang", NOTICED, || hangs_now("client"))?;
+    let (status, both) = reported()?;
+    ensure!(status["silent"] == json!(["client", "server"]), "{status}");
+    eprintln!("told of one in {one:?}, of two in {both:?}");
+    ensure!(both < one * 3 / 2, "one after the other");
     Ok(())
 }
 
