@@ -34,7 +34,7 @@ done
 if [ -w /dev/kvm ] && [ "${POSE_ACCEL:-tcg}" = kvm ]; then
     accel=kvm cpu=host
 else
-    accel=tcg,thread=multi,tb-size=256 cpu=max,la57=off
+    accel=tcg,thread=multi,tb-size=256 cpu=max,la57=off,erms=off,fsrm=off
     line="$line tsc=reliable no_timer_check rcupdate.rcu_expedited=1"
 fi
 

@@ -62,8 +62,12 @@ impl Device for Board {
     fn qemu_args(&self) -> Vec<OsString> {
         let (accel, cpu) = match self.accel {
             Accel::Kvm => ("kvm", "host"),
-            // Five-level page tables only make the translated MMU slower.
-            Accel::Tcg | Accel::None => ("tcg,thread=multi,tb-size=256", "max,la57=off"),
+            // Five-level page tables only make the translated MMU slower, and `rep movsb`,
+            // which the kernel copies with where it is said to be fast, goes byte by byte.
+            Accel::Tcg | Accel::None => (
+                "tcg,thread=multi,tb-size=256",
+                "max,la57=off,erms=off,fsrm=off",
+            ),
         };
         let memory = self.memory_mib;
         let mut args = vec![

@@ -96,8 +96,10 @@ pub struct AgentPort {
 impl Device for AgentPort {
     fn qemu_args(&self) -> Vec<OsString> {
         vec![
+            // QEMU polls two descriptors for each port that there could be, 31 if not told,
+            // and for the one that only a console may have.
             "-device".into(),
-            "virtio-serial-pci".into(),
+            "virtio-serial-pci,max_ports=2".into(),
             "-chardev".into(),
             format!("socket,id=agent,fd={}", self.fd).into(),
             "-device".into(),
