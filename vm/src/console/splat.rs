@@ -77,6 +77,9 @@ pub enum SplatKind {
     HungTask,
     /// A grace period that does not end.
     RcuStall,
+    /// A program was killed because the whole node had no memory left; what a
+    /// memory group kills at its limit is none.
+    OutOfMemory,
     /// A panic in Rust code.
     RustPanic,
     /// The kernel gave up.
@@ -96,6 +99,7 @@ impl fmt::Display for SplatKind {
             SplatKind::Oops => "oops",
             SplatKind::HungTask => "hung task",
             SplatKind::RcuStall => "RCU stall",
+            SplatKind::OutOfMemory => "out of memory",
             SplatKind::RustPanic => "Rust panic",
             SplatKind::Panic => "panic",
         })
@@ -195,6 +199,10 @@ mod tests {
                 HungTask,
             ),
             (
+                "[   60.000000] Out of memory: Killed process 64 (server) total-vm:206624kB",
+                OutOfMemory,
+            ),
+            (
                 "[   60.000000] rcu: INFO: rcu_sched self-detected stall on CPU",
                 RcuStall,
             ),
@@ -258,6 +266,7 @@ mod tests {
             "[    9.000000] EXT4-fs (vda): mounted filesystem",
             "[    9.000000] kmemleak:   backtrace (crc 5fbd3a2e):",
             "[    9.000000] process 77 (prog) attempted a POSIX timer syscall",
+            "[    9.000000] Memory cgroup out of memory: Killed process 77 (prog)",
         ] {
             assert_eq!(kind(line), None, "{line}");
         }

@@ -5,8 +5,11 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use nix::libc;
 use rapidswap_progress::{Event, Reporter};
+use rapidswap_protocol::Output;
 use rapidswap_tests::guest::Guest;
+use rapidswap_tests::limit::Limit;
 use rapidswap_tests::provoke::{Provoked, ends, expect, ruin};
 use rapidswap_tests::scene::{Scene, options, scaled};
 use rapidswap_tests::vmcore;
@@ -58,6 +61,7 @@ fn goes_on(scene: &Scene, guest: &Guest) -> Result<()> {
 
     warns_in_interrupt(scene, guest)?;
     oopses(scene, guest)?;
+    runs_out_of_memory(scene, guest)?;
     a_trap_is_a_programs_own(scene, guest)
 }
 
@@ -94,6 +98,33 @@ fn oopses(scene: &Scene, guest: &Guest) -> Result<()> {
     let kinds = [SplatKind::Bug, SplatKind::Oops];
     expect(&verdict, Outcome::GuestSplat, guest.node.name(), &kinds)?;
     ensure!(verdict.seen.error.is_none(), "the test itself: {verdict}");
+    Ok(())
+}
+
+/// A program that takes more memory than there is, and one that takes more
+/// than its group may have.
+fn runs_out_of_memory(scene: &Scene, guest: &Guest) -> Result<()> {
+    let verdict = watch(scene, "at-its-limit", LIMIT, |_| {
+        let limit = Limit::new(guest, 8)?;
+        is_killed(&limit.start(&GREEDY)?.finish(scaled(LIMIT)?)?)
+    });
+    ensure!(verdict.outcome == Outcome::Passed, "{verdict}");
+    let verdict = watch(scene, "runs-out-of-memory", LIMIT, |_| {
+        is_killed(&guest.start(&GREEDY)?.finish(scaled(LIMIT)?)?)
+    });
+    let kinds = [SplatKind::OutOfMemory];
+    expect(&verdict, Outcome::GuestSplat, guest.node.name(), &kinds)?;
+    ensure!(verdict.seen.error.is_none(), "the test itself: {verdict}");
+    Ok(())
+}
+
+/// Keeps a last line that has no end.
+const GREEDY: [&str; 2] = ["tail", "/dev/zero"];
+
+fn is_killed(output: &Output) -> Result<()> {
+    // Under a limit `time` says it.
+    let code = output.status.shell_code();
+    ensure!(code == 128 + libc::SIGKILL, "{}", output.status);
     Ok(())
 }
 

@@ -49,6 +49,7 @@ pub(super) const FORMS: &[(SplatKind, Place, &str)] = {
         (RcuStall, Anywhere, "self-detected stall on CPU"),
         (RcuStall, Anywhere, "detected expedited stalls"),
         (HungTask, Anywhere, "blocked for more than"),
+        (OutOfMemory, Start, "Out of memory"),
         (Panic, Start, "Kernel panic - not syncing"),
         (Lockup, Start, "watchdog: BUG: soft lockup"),
         (Lockup, Start, "watchdog: Watchdog detected hard LOCKUP"),
