@@ -66,11 +66,13 @@ fn goes_on(scene: &Scene, guest: &Guest) -> Result<()> {
 }
 
 /// Whether what follows these words on the console is the trace of an interrupt.
+/// One that comes while a program runs has the program's stack in the kernel.
 fn is_of_an_interrupt(guest: &Guest, words: &str) -> Result<()> {
+    const ENTRIES: [&str; 2] = ["<IRQ>", " asm_common_interrupt+"];
     let console = guest.node.console()?;
     let trace = console.split(words).nth(1);
     ensure!(
-        trace.is_some_and(|trace| trace.contains("<IRQ>")),
+        trace.is_some_and(|trace| ENTRIES.iter().any(|entry| trace.contains(entry))),
         "{console}"
     );
     Ok(())
